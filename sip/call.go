@@ -1,0 +1,104 @@
+package sip
+
+import (
+	"errors"
+	"time"
+)
+
+// Reasons why a call could not be placed or ended. They are wrapped with what
+// was being done.
+var (
+	// ErrSilent means that not a single answer came to an INVITE.
+	ErrSilent = errors.New("no answer at all")
+	// ErrTimeout means that the far end spoke but never finished.
+	ErrTimeout = errors.New("no final answer in time")
+	// ErrTransport means that a message could not be sent.
+	ErrTransport = errors.New("transport failed")
+	// ErrTooLarge means that a message fits no transport that the peer offers.
+	ErrTooLarge = errors.New("message too large")
+	// ErrForbidden means that a message would leave the trunk's addresses.
+	ErrForbidden = errors.New("address outside the trunk")
+	// ErrUnknownTrunk means that no trunk of that name is configured.
+	ErrUnknownTrunk = errors.New("unknown trunk")
+	// ErrClosed means that the Server or the Session is gone.
+	ErrClosed = errors.New("closed")
+)
+
+// Party is who calls. Number is E.164 with its plus; empty means anonymous.
+type Party struct{ Number, Name string }
+
+// Header is one header field.
+type Header struct{ Name, Value string }
+
+// Reason says why a call ends. Q850 is a cause of ITU-T Q.850, zero for none
+// (RFC 3326); WAError is what the X-WA-Error header carries, "" for none.
+type Reason struct {
+	Q850    int
+	Text    string
+	WAError string
+}
+
+// Outgoing is a call to place.
+type Outgoing struct {
+	Trunk  string
+	Target string // one of Server.Targets
+	To     string // the user part that is dialled
+	Caller Party
+	// Headers are the X-WA headers of the call; their values are made safe
+	// here. Names outside "X-" are refused.
+	Headers     []Header
+	SDP         []byte
+	MaxForwards int // 0: 70; towards a trunk it is what the other leg has left
+	// Reoffer answers a session description that the far end sends on a live
+	// dialog (re-INVITE, UPDATE). It runs on the Session's goroutine. An error
+	// is answered with 488 and leaves the session as it was; nil refuses all.
+	Reoffer func(offer []byte) (answer []byte, err error)
+	// Answered, when set, runs after the 2xx and before its ACK, with what
+	// State returns from then on. A crash after the ACK then finds the dialog.
+	Answered func(state []byte)
+}
+
+// Incoming is a call that a trunk places with us.
+type Incoming struct {
+	Trunk       string
+	CallID      string
+	URI         string // the Request-URI as it came
+	To          string // its user part, percent-escapes as they came; a tel: number
+	Caller      Party  // from P-Asserted-Identity, else From
+	Headers     []Header
+	SDP         []byte // empty: the caller wants our offer
+	MaxForwards int    // what is left
+}
+
+// Handling is how the owner of an incoming call takes part in it.
+type Handling struct {
+	Notify  func(Event)
+	Reoffer func(offer []byte) (answer []byte, err error) // as in Outgoing
+}
+
+// timing has every interval, so that tests can shrink them together.
+type timing struct {
+	t1, t2, t4  time.Duration // RFC 3261 17.1.1.1
+	silent      time.Duration // an INVITE without any answer
+	probe       time.Duration // an OPTIONS of ours without any answer
+	dead        time.Duration // how long a dead target goes last
+	resolve     time.Duration // how long a resolved name is believed
+	ring        time.Duration // repeats of 180 (RFC 3261 13.3.1.1)
+	first, idle time.Duration // TCP: a message to be completed, and silence
+	keepalive   time.Duration // TCP: our ping (RFC 5626 3.5.1)
+	afterCancel time.Duration // after a crash: a 2xx that repeats itself would have come
+}
+
+// defaultTiming returns what the RFCs and the design say.
+func defaultTiming() timing {
+	return timing{
+		t1: 500 * time.Millisecond, t2: 4 * time.Second, t4: 5 * time.Second,
+		silent: 4 * time.Second, probe: 4 * time.Second, dead: 45 * time.Second,
+		resolve: 30 * time.Second, ring: time.Minute,
+		first: 5 * time.Second, idle: 2 * time.Minute, keepalive: 30 * time.Second,
+		afterCancel: 4500 * time.Millisecond,
+	}
+}
+
+// limit is the life of a transaction, 64·T1.
+func (t timing) limit() time.Duration { return 64 * t.t1 }

@@ -1,0 +1,325 @@
+package gateway
+
+// machine is the call machine: one table for both directions. The ingress leg
+// is the one that called us, the egress leg the one we place. It does no I/O,
+// has no clock and no goroutine: step takes what happened and asks the actions
+// for what follows. It is a plain comparable value, so that a test can walk
+// through everything that may happen.
+type machine struct {
+	Phase Phase
+	Cause Cause // why the call ended; set once
+	By    ender // who ended it; set with Cause
+
+	In, Out life
+	Attempt uint8 // number of the current egress leg, from 1; the older ones are leaving or over
+	Leaving uint8 // egress legs that were given up and are not over yet
+	Plan    plan
+
+	Summoned bool // the ingress leg is a phone that we dialled
+	ToGraph  bool // the egress leg is a WhatsApp call
+	Bridged  bool
+	Turn     uint8 // phases entered so far
+}
+
+// life of a leg, as far as the machine is concerned.
+type life uint8
+
+const (
+	noLeg life = iota
+	legOpen
+	legOver
+)
+
+// ender is the side whose doing fixed the cause.
+type ender uint8
+
+const (
+	byGateway ender = iota
+	byCaller
+	byCallee
+)
+
+// actions is what the machine asks of the call. Each starts something and
+// returns at once; what becomes of it is an event of a later step. An action
+// must not call step: an event that is known at once waits until the running
+// step is through.
+type actions interface {
+	prepareIn()                   // get the ingress leg ready to be answered (summoned: dial it)
+	dialOut(leg uint8)            // place this egress leg, where Plan points
+	ringIn()                      // tell the caller that it rings
+	answerIn()                    // connect the caller
+	hangupIn(c Cause)             // end the ingress leg; once
+	hangupOut(leg uint8, c Cause) // end the current egress leg; once
+	dropOut(leg uint8, c Cause)   // the same, for a leg that another one replaces
+	startBridge()                 // both are up: let them hear each other
+	stopBridge()
+	swap(leg uint8)                 // the bridge goes on with this egress leg
+	arm(s stamp)                    // restart the one timer for this phase; it returns as deadline
+	record(c Cause, abandoned bool) // the call is over; abandoned: what is still open are debts
+}
+
+// start begins the life of a call whose ingress leg exists, or is to be dialled
+// (Summoned).
+func (m *machine) start(do actions) {
+	m.In = legOpen
+	if m.Summoned {
+		m.enter(Summoning, do)
+		do.prepareIn()
+		return
+	}
+	m.enter(Routing, do)
+}
+
+// step takes one event.
+func (m *machine) step(ev event, do actions) {
+	switch m.Phase {
+	case Ended:
+		return // late news of a finished call
+	case Ending:
+		m.note(ev)
+		m.ending(ev, do)
+		return
+	case Summoning, Routing, Dialing, Ringing, Answering, Active:
+	}
+	m.note(ev)
+
+	switch ev := ev.(type) {
+	case summoned:
+		if m.Phase == Summoning {
+			m.enter(Routing, do)
+		}
+	case routed:
+		m.routed(ev.Plan, do)
+	case routeFailed:
+		if m.Phase == Routing {
+			m.end(ev.Cause, byGateway, do)
+		}
+	case calleeRinging:
+		m.calleeRinging(ev.Leg, do)
+	case calleeAnswered:
+		m.calleeAnswered(ev.Leg, do)
+	case callerConnected:
+		m.callerConnected(do)
+	case callerEnded:
+		m.end(ev.Cause, byCaller, do)
+	case calleeEnded:
+		m.calleeEnded(ev, do)
+	case callerFailed:
+		m.end(ev.Cause, byGateway, do)
+	case mediaLost:
+		m.end(ev.Cause, byGateway, do)
+	case stopped:
+		m.end(ev.Cause, byGateway, do)
+	case deadline:
+		m.deadline(ev, do)
+	case replaced:
+		m.replaced(ev.Leg, do)
+	}
+}
+
+// note takes down that a leg is over, whatever the phase.
+func (m *machine) note(ev event) {
+	switch ev := ev.(type) {
+	case callerEnded:
+		m.In = legOver
+	case calleeEnded:
+		switch {
+		case ev.Leg == m.Attempt:
+			m.Out = legOver
+		case m.Leaving > 0:
+			m.Leaving--
+		}
+	case summoned, routed, routeFailed, calleeRinging, calleeAnswered, callerConnected,
+		callerFailed, mediaLost, stopped, deadline, replaced:
+	}
+}
+
+func (m *machine) routed(p plan, do actions) {
+	if m.Phase != Routing {
+		return
+	}
+	m.Plan = p
+	m.enter(Dialing, do)
+	if !m.Summoned {
+		do.prepareIn()
+	}
+	m.dial(do)
+}
+
+// dial places the next egress leg.
+func (m *machine) dial(do actions) {
+	m.Attempt++
+	m.Out = legOpen
+	do.dialOut(m.Attempt)
+}
+
+func (m *machine) calleeRinging(leg uint8, do actions) {
+	if leg != m.Attempt {
+		return // rings on until it learns that it was given up
+	}
+	switch m.Phase {
+	case Dialing:
+		m.enter(Ringing, do)
+		do.ringIn()
+	case Ringing: // said twice
+	case Answering, Active: // late
+	case Summoning, Routing: // cannot be: nothing was dialled
+	case Ending, Ended: // nobody is told any more
+	}
+}
+
+func (m *machine) calleeAnswered(leg uint8, do actions) {
+	if leg != m.Attempt {
+		return // crossed the end of that attempt: the leg ends it itself
+	}
+	switch m.Phase {
+	case Dialing, Ringing:
+		m.enter(Answering, do)
+		do.answerIn()
+	case Answering, Active: // said twice
+	case Summoning, Routing: // cannot be: nothing was dialled
+	case Ending, Ended: // crossed our hangup: the leg ends it itself
+	}
+}
+
+func (m *machine) callerConnected(do actions) {
+	switch m.Phase {
+	case Answering:
+		m.enter(Active, do)
+		m.Bridged = true
+		do.startBridge()
+	case Active: // said twice
+	case Summoning, Routing, Dialing, Ringing: // cannot be: it was not asked to
+	case Ending, Ended: // crossed our hangup: the leg ends it itself
+	}
+}
+
+func (m *machine) calleeEnded(ev calleeEnded, do actions) {
+	if ev.Leg != m.Attempt {
+		return // one that was leaving has left
+	}
+	switch m.Phase {
+	case Dialing:
+		if m.Plan.next(ev.Cause.retry()) {
+			m.dial(do) // the phase goes on, and so does its timer
+			return
+		}
+	case Ringing:
+		if m.Plan.next(ev.Cause.retry()) {
+			m.enter(Dialing, do)
+			m.dial(do)
+			return
+		}
+	case Answering, Active: // it was a call already; no other phone takes it over
+	case Summoning, Routing: // cannot be: nothing was dialled
+	case Ending, Ended:
+	}
+	m.end(ev.Cause, byCallee, do)
+}
+
+func (m *machine) deadline(ev deadline, do actions) {
+	if ev.Stamp != (stamp{m.Phase, m.Turn}) {
+		return // armed for a phase that is over
+	}
+	switch m.Phase {
+	case Summoning:
+		m.end(NoAnswer, byCaller, do)
+	case Routing:
+		m.end(Internal, byGateway, do)
+	case Dialing:
+		if m.ToGraph {
+			m.end(APITimeout, byGateway, do)
+		} else {
+			m.end(Unreachable, byGateway, do)
+		}
+	case Ringing:
+		if ev.Over || !m.Plan.next(NoAnswer.retry()) {
+			m.end(NoAnswer, byGateway, do)
+			return
+		}
+		m.leave(m.Attempt, NoAnswer, do)
+		m.enter(Dialing, do)
+		m.dial(do)
+	case Answering:
+		m.end(AnswerFailed, byGateway, do)
+	case Active:
+		m.end(MaxDuration, byGateway, do)
+	case Ending, Ended:
+	}
+}
+
+// leave hangs an egress leg up in the background. It keeps its own crossed
+// answers, and the call is not over before it is.
+func (m *machine) leave(leg uint8, c Cause, do actions) {
+	m.Leaving++
+	do.dropOut(leg, c)
+}
+
+func (m *machine) replaced(leg uint8, do actions) {
+	switch m.Phase {
+	case Active:
+		old := m.Attempt
+		m.Attempt = leg
+		do.swap(leg)
+		m.leave(old, Hangup, do)
+	case Summoning, Routing, Dialing, Ringing, Answering, Ending:
+		m.leave(leg, Hangup, do) // there is nothing to take over, and it must not stay
+	case Ended:
+	}
+}
+
+// end fixes the cause and hangs up what is open. The first cause wins.
+func (m *machine) end(c Cause, by ender, do actions) {
+	m.Phase = Ending
+	m.Turn++
+	m.Cause, m.By = c, by
+	if m.Bridged {
+		m.Bridged = false
+		do.stopBridge()
+	}
+	if m.In == legOpen {
+		do.hangupIn(c)
+	}
+	if m.Out == legOpen {
+		do.hangupOut(m.Attempt, c)
+	}
+	if !m.finishIfOver(do) {
+		do.arm(stamp{m.Phase, m.Turn}) // last, so that the legs can say how long they may take
+	}
+}
+
+// ending waits for the legs.
+func (m *machine) ending(ev event, do actions) {
+	switch ev := ev.(type) {
+	case deadline:
+		if ev.Stamp == (stamp{m.Phase, m.Turn}) {
+			m.finish(true, do) // a leg never reported back
+		}
+	case replaced:
+		m.replaced(ev.Leg, do)
+	case callerEnded, calleeEnded:
+		m.finishIfOver(do)
+	case summoned, routed, routeFailed, calleeRinging, calleeAnswered, callerConnected: // crossed our hangup
+	case callerFailed, mediaLost, stopped: // it is ending already
+	}
+}
+
+func (m *machine) finishIfOver(do actions) bool {
+	if m.In == legOpen || m.Out == legOpen || m.Leaving > 0 {
+		return false
+	}
+	m.finish(false, do)
+	return true
+}
+
+func (m *machine) finish(abandoned bool, do actions) {
+	m.Phase = Ended
+	do.record(m.Cause, abandoned)
+}
+
+// enter goes to a phase before Ending and restarts the timer for it.
+func (m *machine) enter(p Phase, do actions) {
+	m.Phase = p
+	m.Turn++
+	do.arm(stamp{p, m.Turn})
+}

@@ -8,7 +8,7 @@ package gateway
 type machine struct {
 	Phase Phase
 	Cause Cause // why the call ended; set once
-	By    ender // who ended it; set with Cause
+	By    party // who ended it; set with Cause
 
 	In, Out life
 	Attempt uint8 // number of the current egress leg, from 1; the older ones are leaving or over
@@ -30,11 +30,11 @@ const (
 	legOver
 )
 
-// ender is the side whose doing fixed the cause.
-type ender uint8
+// party is the side whose doing fixed the cause.
+type party uint8
 
 const (
-	byGateway ender = iota
+	byGateway party = iota
 	byCaller
 	byCallee
 )
@@ -269,7 +269,7 @@ func (m *machine) replaced(leg uint8, do actions) {
 }
 
 // end fixes the cause and hangs up what is open. The first cause wins.
-func (m *machine) end(c Cause, by ender, do actions) {
+func (m *machine) end(c Cause, by party, do actions) {
 	m.Phase = Ending
 	m.Turn++
 	m.Cause, m.By = c, by

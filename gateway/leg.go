@@ -5,7 +5,7 @@ package gateway
 // the call what happened. Nothing on a port may call back into the leg or the
 // machine: what it emits waits until the input is through.
 
-// legTimer is a wait that a leg asks for. It comes back once as timeout and is
+// legTimer is a wait that a WhatsApp leg asks for. It comes back once as timeout and is
 // never stopped: a leg ignores the ones it does not wait for any more.
 type legTimer uint8
 
@@ -20,26 +20,19 @@ const (
 	// adoptTimer: how long a call whose connect reply was lost may take to name
 	// itself in a webhook.
 	adoptTimer
-	// silenceTimer: how long a trunk may leave an INVITE without any response.
-	silenceTimer
 )
-
-// outlet is what every leg needs.
-type outlet interface {
-	emit(ev event)
-	wait(t legTimer, nth uint8)
-}
 
 // graphPort is a WhatsApp leg's way to the Graph API. request starts one; the
 // leg gets its reply later. There is never more than one on its way.
 type graphPort interface {
-	outlet
+	emit(ev event)
+	wait(t legTimer, nth uint8)
 	request(r graphReq)
 }
 
 // sipPort is a SIP leg's way to its session. do never waits for the far end.
 type sipPort interface {
-	outlet
+	emit(ev event)
 	do(a sipAct, c Cause)
 }
 
@@ -97,9 +90,8 @@ const (
 	sipInvite                // the INVITE leaves
 	sipCancel                // after a provisional response only
 	sipBye
-	sipRing    // 180
-	sipAnswer  // 200
-	sipRefuse  // the final response of the cause
-	sipTone    // ringback in the answered dialog
-	sipAbandon // nobody listens any more: the session ends by itself what still comes
+	sipRing   // 180
+	sipAnswer // 200
+	sipRefuse // the final response of the cause
+	sipTone   // ringback in the answered dialog
 )

@@ -93,7 +93,7 @@ func (l *graphIngress) timeout(t legTimer, p graphPort) {
 			l.Next = noReq
 			p.emit(callerFailed{AnswerFailed})
 		}
-	case adoptTimer, silenceTimer: // not ours
+	case adoptTimer: // not ours
 	}
 }
 
@@ -336,7 +336,7 @@ func (l *graphEgress) timeout(t legTimer, p graphPort) {
 		if l.Lost && !l.Placed {
 			l.end(APITimeout, p)
 		}
-	case peerTimer, acceptTimer, silenceTimer: // not ours
+	case peerTimer, acceptTimer: // not ours
 	}
 }
 

@@ -36,7 +36,6 @@ func (l *dialled) prepared(p sipPort) news {
 	}
 	l.Sent = true
 	p.do(sipInvite, NoCause)
-	p.wait(silenceTimer, 0)
 	return noNews
 }
 
@@ -101,22 +100,13 @@ func (l *dialled) accepted(p sipPort) news {
 	return newsAnswered
 }
 
-// refused: a final response, or none in the time of the transaction, or no
-// transport.
+// refused: a final response; or none, be it that there is no transport, or that
+// the trunk said nothing at all for too long. What it still says after that is
+// the session's business.
 func (l *dialled) refused() news { return l.end() }
 
 // hungup: the phone sent BYE, or answered ours.
 func (l *dialled) hungup() news { return l.end() }
-
-// timeout: the trunk said nothing at all for too long. What it says later is
-// the session's business.
-func (l *dialled) timeout(t legTimer, p sipPort) news {
-	if t != silenceTimer || l.Closed || l.Proceeding || l.Up {
-		return noNews
-	}
-	p.do(sipAbandon, Unreachable)
-	return l.end()
-}
 
 // slow means that the far end may take as long as its timers allow.
 func (l *dialled) slow() bool { return !l.Closed && l.CancelSent && !l.Up }
@@ -127,12 +117,11 @@ type sipEgress struct {
 	dialled
 }
 
-func (l *sipEgress) prepared(p sipPort)            { l.tell(l.dialled.prepared(p), Cancelled, p) }
-func (l *sipEgress) ringing(p sipPort)             { l.tell(l.dialled.ringing(p), NoCause, p) }
-func (l *sipEgress) accepted(p sipPort)            { l.tell(l.dialled.accepted(p), NoCause, p) }
-func (l *sipEgress) refused(c Cause, p sipPort)    { l.tell(l.dialled.refused(), c, p) }
-func (l *sipEgress) hungup(p sipPort)              { l.tell(l.dialled.hungup(), Hangup, p) }
-func (l *sipEgress) timeout(t legTimer, p sipPort) { l.tell(l.dialled.timeout(t, p), Unreachable, p) }
+func (l *sipEgress) prepared(p sipPort)         { l.tell(l.dialled.prepared(p), Cancelled, p) }
+func (l *sipEgress) ringing(p sipPort)          { l.tell(l.dialled.ringing(p), NoCause, p) }
+func (l *sipEgress) accepted(p sipPort)         { l.tell(l.dialled.accepted(p), NoCause, p) }
+func (l *sipEgress) refused(c Cause, p sipPort) { l.tell(l.dialled.refused(), c, p) }
+func (l *sipEgress) hungup(p sipPort)           { l.tell(l.dialled.hungup(), Hangup, p) }
 
 func (l *sipEgress) tell(n news, c Cause, p sipPort) {
 	switch n {
@@ -173,9 +162,6 @@ func (l *summonedIngress) ringing(p sipPort)          { l.tell(l.dialled.ringing
 func (l *summonedIngress) accepted(p sipPort)         { l.tell(l.dialled.accepted(p), NoCause, p) }
 func (l *summonedIngress) refused(c Cause, p sipPort) { l.tell(l.dialled.refused(), c, p) }
 func (l *summonedIngress) hungup(p sipPort)           { l.tell(l.dialled.hungup(), Hangup, p) }
-func (l *summonedIngress) timeout(t legTimer, p sipPort) {
-	l.tell(l.dialled.timeout(t, p), Unreachable, p)
-}
 
 func (l *summonedIngress) tell(n news, c Cause, p sipPort) {
 	switch n {
@@ -263,14 +249,13 @@ func (l *sipIngress) acked(p sipPort) {
 	p.emit(callerConnected{})
 }
 
-// unacked: no ACK came in all the time of our 200. The dialog may exist, so it
-// is ended like one.
+// unacked: no ACK came in all the time of our 200. The dialog may exist, so the
+// stack ends it with BYE.
 func (l *sipIngress) unacked(p sipPort) {
 	if l.Closed || l.Up {
 		return
 	}
-	l.Answering, l.Up = false, true
-	l.bye(AnswerFailed, p)
+	l.Answering, l.Up, l.ByeSent = false, true, true
 	if !l.WantEnd {
 		l.WantEnd = true
 		p.emit(callerFailed{AnswerFailed})

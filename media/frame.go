@@ -1,6 +1,15 @@
+// Package media moves audio: session descriptions, the WebRTC peer towards
+// WhatsApp, the RTP socket towards the PBX, codecs, concealment and the bridge
+// between two legs. It knows nothing of calls.
 package media
 
-import "time"
+import (
+	"strings"
+	"time"
+)
+
+// frameTime is the audio in one frame and in one packet we send.
+const frameTime = 20 * time.Millisecond
 
 // Codec is an audio encoding on the wire.
 type Codec uint8
@@ -13,6 +22,53 @@ const (
 	PCMU
 	G722
 )
+
+// String gives the name of the codec in session descriptions and records.
+func (c Codec) String() string {
+	switch c {
+	case Opus:
+		return "opus"
+	case PCMA:
+		return "PCMA"
+	case PCMU:
+		return "PCMU"
+	case G722:
+		return "G722"
+	case NoCodec:
+	}
+	return ""
+}
+
+// ParseCodec reads the name of a codec as it stands in configuration and in
+// session descriptions; case does not matter (RFC 8866 section 6.6).
+func ParseCodec(name string) (Codec, bool) {
+	for _, c := range []Codec{Opus, PCMA, PCMU, G722} {
+		if strings.EqualFold(name, c.String()) {
+			return c, true
+		}
+	}
+	return NoCodec, false
+}
+
+// clock is the rate of the codec's RTP timestamps, in ticks per second:
+// 48 kHz for Opus whatever it carries (RFC 7587 section 4.1), 8 kHz for G.722
+// too (RFC 3551 section 4.5.2).
+func (c Codec) clock() uint32 {
+	if c == Opus {
+		return 48000
+	}
+	return 8000
+}
+
+// ticks converts a duration to the codec's RTP clock.
+func (c Codec) ticks(d time.Duration) uint32 {
+	return uint32(int64(d) * int64(c.clock()) / int64(time.Second))
+}
+
+// span converts RTP ticks to a duration.
+func (c Codec) span(ticks uint32) time.Duration {
+	return time.Duration(int64(ticks) * int64(time.Second) / int64(c.clock()))
+}
 
 // Kind says what a Frame carries.
 type Kind uint8

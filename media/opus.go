@@ -1,0 +1,165 @@
+package media
+
+import (
+	"fmt"
+
+	"github.com/hraban/opus"
+
+	"wagate/config"
+)
+
+// What auto means. Below complexity 2 libopus sends no redundancy at 20 kbit/s, and an expected loss of 1 % is the
+// figure that costs least on a clean line and helps most on a lossy one.
+const (
+	autoComplexity     = 2
+	wideComplexity     = 5 // least for 16 kHz
+	expectedLoss       = 1 // per cent
+	maxOpusPacket      = 1275
+	narrowRate         = 8000
+	wideRate           = 16000
+	maxOpusFrame       = 120 // ms, RFC 6716 section 2.1.4
+	opusClockPerMillis = 48
+)
+
+// opusEncoder encodes PCM of 8 and of 16 kHz, each with an encoder of its own:
+// libopus encodes telephone audio best, and at half the price, when it is told
+// that it is telephone audio.
+type opusEncoder struct {
+	cfg          config.Opus
+	narrow, wide *opus.Encoder
+}
+
+// newOpusEncoder makes an encoder that is ready for 8 kHz.
+func newOpusEncoder(cfg config.Opus) (*opusEncoder, error) {
+	e := &opusEncoder{cfg: cfg}
+	_, err := e.at(narrowRate)
+	return e, err
+}
+
+// encode writes one packet to out and returns its length. The PCM must last a
+// duration that Opus knows: 10, 20, 40 or 60 ms.
+func (e *opusEncoder) encode(pcm []int16, rate int, out []byte) (int, error) {
+	enc, err := e.at(rate)
+	if err != nil {
+		return 0, err
+	}
+	return enc.Encode(pcm, out)
+}
+
+// at returns the encoder for a rate and makes it when it is first asked for.
+func (e *opusEncoder) at(rate int) (*opus.Encoder, error) {
+	var slot **opus.Encoder
+	switch rate {
+	case narrowRate:
+		slot = &e.narrow
+	case wideRate:
+		slot = &e.wide
+	default:
+		return nil, fmt.Errorf("opus encoder: no encoder for %d Hz", rate)
+	}
+	if *slot == nil {
+		enc, err := makeOpusEncoder(e.cfg, rate)
+		if err != nil {
+			return nil, fmt.Errorf("opus encoder for %d Hz: %w", rate, err)
+		}
+		*slot = enc
+	}
+	return *slot, nil
+}
+
+func makeOpusEncoder(cfg config.Opus, rate int) (*opus.Encoder, error) {
+	enc, err := opus.NewEncoder(rate, 1, opus.AppVoIP)
+	if err != nil {
+		return nil, err
+	}
+	complexity := int(cfg.Complexity)
+	if cfg.Complexity == config.ComplexityAuto {
+		complexity = autoComplexity
+		if rate == wideRate {
+			complexity = wideComplexity
+		}
+	}
+	fec := cfg.FEC == config.On || cfg.FEC == config.Auto && rate == narrowRate
+	set := []struct {
+		what string
+		err  error
+	}{
+		{"bitrate", enc.SetBitrate(cfg.Bitrate)},
+		{"complexity", enc.SetComplexity(complexity)},
+		{"fec", enc.SetInBandFEC(fec)},
+		{"expected loss", enc.SetPacketLossPerc(expectedLoss)},
+		{"dtx", enc.SetDTX(false)},
+		{"vbr", enc.SetVBR(true)},
+	}
+	for _, s := range set {
+		if s.err != nil {
+			return nil, fmt.Errorf("set %s: %w", s.what, s.err)
+		}
+	}
+	return enc, nil
+}
+
+// opusTicks is the duration of an Opus packet in its 48 kHz clock, read from
+// its first bytes (RFC 6716 section 3.1); 0 if it cannot be a packet.
+func opusTicks(payload []byte) uint32 {
+	if len(payload) == 0 {
+		return 0
+	}
+	config := payload[0] >> 3
+	var frame uint32 // 1/48 ms
+	switch {
+	case config < 12: // SILK
+		frame = [...]uint32{10, 20, 40, 60}[config&3] * opusClockPerMillis
+	case config < 16: // hybrid
+		frame = [...]uint32{10, 20}[config&1] * opusClockPerMillis
+	default: // CELT
+		frame = [...]uint32{120, 240, 480, 960}[config&3]
+	}
+	count := uint32(1)
+	switch payload[0] & 3 {
+	case 1, 2:
+		count = 2
+	case 3:
+		if len(payload) < 2 {
+			return 0
+		}
+		count = uint32(payload[1] & 0x3f)
+	}
+	if ticks := frame * count; ticks <= maxOpusFrame*opusClockPerMillis {
+		return ticks
+	}
+	return 0
+}
+
+// opusRedundant says whether a packet of one mono SILK or hybrid frame, up to
+// 20 ms, carries a coarse copy of the frame before it (LBRR, RFC 6716 section
+// 4.2.3).
+func opusRedundant(payload []byte) bool {
+	if len(payload) < 2 || payload[0]>>3 >= 16 || payload[0]&3 != 0 {
+		return false
+	}
+	if config := payload[0] >> 3; config < 12 && config&3 > 1 {
+		return false
+	}
+	const stereo = 0x04
+	return payload[0]&stereo == 0 && payload[1]&0x40 != 0
+}
+
+// opusPause says whether a packet is the encoder's sign that it pauses (DTX):
+// no more than its first byte and perhaps a count.
+func opusPause(payload []byte) bool { return len(payload) <= 2 }
+
+// opusDecoder decodes to mono PCM of one rate.
+type opusDecoder struct {
+	*opus.Decoder
+
+	rate int
+}
+
+func newOpusDecoder(rate int) (*opusDecoder, error) {
+	d, err := opus.NewDecoder(rate, 1)
+	if err != nil {
+		return nil, fmt.Errorf("opus decoder for %d Hz: %w", rate, err)
+	}
+	return &opusDecoder{Decoder: d, rate: rate}, nil
+}

@@ -1,0 +1,281 @@
+package media
+
+import "time"
+
+// output is the second half of a receiver: it turns packets, now in order, into
+// frames of frameTime in the format that the sink wants. Everything it needs
+// per frame lives in it.
+type output struct {
+	metrics *sideMetrics
+	sink    Sink
+	want    Format
+
+	frame  Frame
+	pcm    [maxPCM]int16 // what was decoded last
+	opus   *opusDecoder
+	plc    concealer
+	queue  []int16 // audio that does not fill a frame, or waits for its time
+	rate   int     // of queue
+	turn   time.Time
+	ticks  uint32 // of the last audio packet, in its codec's clock
+	codec  Codec  // of the last audio packet
+	stamp  uint32 // of the last audio packet
+	audio  bool   // the last packet was audio
+	toc    [1]byte
+	digit  digitIn
+	pushed time.Time
+
+	concealed time.Duration
+}
+
+// digitIn remembers the digit that is coming in.
+type digitIn struct {
+	known bool
+	stamp uint32
+	ended bool
+}
+
+const (
+	maxPCM       = wideRate * maxOpusFrame / 1000
+	maxPacket    = 200 * time.Millisecond // of G.711 in one packet, RFC 3551 section 4.2
+	maxConcealed = 5                      // frames for one gap; a longer one is silence
+)
+
+// attach sets sink and format and forgets audio that waited for the old ones.
+func (o *output) attach(s Sink, want Format) {
+	o.sink, o.want = s, want
+	o.queue, o.turn = o.queue[:0], time.Time{}
+	if o.opus != nil && want.Codec == NoCodec && want.Rate != o.opus.rate {
+		o.opus = nil
+	}
+}
+
+// restart forgets the timeline.
+func (o *output) restart() {
+	o.audio, o.ticks = false, 0
+	o.digit = digitIn{}
+}
+
+// emit handles the packet whose turn it is. It is false if the packet is not
+// what its payload type says.
+func (o *output) emit(s *slot, now time.Time) bool {
+	switch {
+	case s.media.events:
+		o.audio = false
+		return o.emitDigit(s)
+	case s.media.noise:
+		o.audio = false
+		o.push(Frame{Kind: Silence, Timestamp: s.stamp, Duration: frameTime}, now)
+		return true
+	case s.media.audio():
+		return o.emitAudio(s, now)
+	}
+	return true // counted when it came
+}
+
+// emitDigit pushes the news about a digit: not those that an earlier packet
+// told, and nothing of a digit that is over.
+func (o *output) emitDigit(s *slot) bool {
+	d, ok := parseDigit(s.payload)
+	if !ok {
+		return false
+	}
+	if o.digit.known {
+		age := int32(s.stamp - o.digit.stamp)
+		if age < 0 || age == 0 && o.digit.ended {
+			return true
+		}
+	}
+	o.digit = digitIn{known: true, stamp: s.stamp, ended: d.End}
+	if o.sink != nil {
+		o.frame = Frame{Kind: Event, Digit: d, Timestamp: s.stamp, Duration: frameTime}
+		o.sink.Push(&o.frame)
+	}
+	return true
+}
+
+func (o *output) emitAudio(s *slot, now time.Time) bool {
+	ticks := packetTicks(s)
+	if ticks == 0 {
+		return false
+	}
+	o.audio, o.codec, o.stamp, o.ticks = true, s.media.codec, s.stamp, ticks
+	if o.sink == nil {
+		return true
+	}
+	duration := s.media.codec.span(ticks)
+	if s.media.codec == Opus {
+		pause := opusPause(s.payload)
+		if o.want.Codec == Opus {
+			kind := Audio
+			if pause {
+				kind = Silence
+			}
+			o.push(Frame{Kind: kind, Codec: Opus, Payload: s.payload, Timestamp: s.stamp, Duration: duration}, now)
+			return true
+		}
+		if pause {
+			o.push(Frame{Kind: Silence, Timestamp: s.stamp, Duration: frameTime}, now)
+			return true
+		}
+		if !o.ready() {
+			return false
+		}
+		n, err := o.opus.Decode(s.payload, o.pcm[:])
+		if err != nil {
+			return false
+		}
+		o.frames(o.pcm[:n], o.opus.rate, now)
+		return true
+	}
+	pcm := lawOf(s.media.codec).decode(o.pcm[:0], s.payload)
+	joins := o.plc.made > 0
+	o.plc.good(pcm)
+	if o.want.Codec == s.media.codec && duration == frameTime && len(o.queue) == 0 && !joins {
+		o.push(Frame{Kind: Audio, Codec: o.codec, Payload: s.payload, Timestamp: s.stamp, Duration: duration}, now)
+		return true
+	}
+	o.frames(pcm, narrowRate, now)
+	return true
+}
+
+// packetTicks is the length of an audio packet in its clock, 0 if it cannot be
+// one.
+func packetTicks(s *slot) uint32 {
+	switch s.media.codec {
+	case Opus:
+		return opusTicks(s.payload)
+	case PCMA, PCMU:
+		if len(s.payload) <= int(PCMA.ticks(maxPacket)) {
+			return uint32(len(s.payload))
+		}
+	case G722, NoCodec:
+	}
+	return 0
+}
+
+// packetTime is how long a packet of the far end lasts.
+func (o *output) packetTime() time.Duration {
+	if o.ticks == 0 {
+		return frameTime
+	}
+	return o.codec.span(o.ticks)
+}
+
+// ready makes the decoder when it is first needed.
+func (o *output) ready() bool {
+	if o.opus == nil {
+		rate := o.want.Rate
+		if rate == 0 {
+			rate = narrowRate
+		}
+		d, err := newOpusDecoder(rate)
+		if err != nil {
+			return false
+		}
+		o.opus = d
+	}
+	return true
+}
+
+// conceal stands in for packets that are missing before next. Frames that the
+// sink had to fill with silence meanwhile are not made up a second time.
+func (o *output) conceal(next *slot, missing int64, now time.Time) {
+	if !o.audio || !next.media.audio() || next.media.codec != o.codec || len(next.payload) == 0 || o.sink == nil {
+		return
+	}
+	// A pause of the far end takes timestamps but no numbers, so the numbers
+	// limit what was lost; packets that were not audio take no time.
+	if behind := int32(next.stamp - o.stamp); behind > 0 {
+		missing = min(missing, int64(uint32(behind)/o.ticks)-1)
+	} else {
+		return
+	}
+	if idle := now.Sub(o.pushed); idle >= fillAfter {
+		missing = min(missing, maxConcealed) - 1 - int64((idle-fillAfter)/frameTime)
+	}
+	for i := min(missing, maxConcealed); i > 0; i-- {
+		o.metrics.concealed.Add(float64(o.packetTime()) / float64(frameTime))
+		o.concealed += o.packetTime()
+		o.concealOne(next, i == 1, now)
+	}
+}
+
+// concealOne makes up one packet; last says that next is the one after it, and
+// may carry a copy.
+func (o *output) concealOne(next *slot, last bool, now time.Time) {
+	switch o.codec {
+	case Opus:
+		if o.want.Codec == Opus {
+			// A packet without a frame asks the far end's decoder to conceal
+			// (RFC 6716 section 3.2.1).
+			o.toc[0] = next.payload[0] &^ 3
+			o.push(Frame{Kind: Audio, Codec: Opus, Payload: o.toc[:], Duration: o.codec.span(opusTicks(o.toc[:]))}, now)
+			return
+		}
+		if !o.ready() {
+			return
+		}
+		pcm := o.pcm[:int(o.ticks)*o.opus.rate/int(Opus.clock())]
+		var err error
+		if last && opusRedundant(next.payload) {
+			err = o.opus.DecodeFEC(next.payload, pcm)
+		} else {
+			err = o.opus.DecodePLC(pcm)
+		}
+		if err == nil {
+			o.frames(pcm, o.opus.rate, now)
+		}
+	case PCMA, PCMU:
+		pcm := o.pcm[:o.ticks]
+		o.plc.lost(pcm)
+		o.frames(pcm, narrowRate, now)
+	case G722, NoCodec:
+	}
+}
+
+// frames cuts audio into frames of frameTime. What comes in packets of another
+// length leaves at an even pace all the same.
+func (o *output) frames(pcm []int16, rate int, now time.Time) {
+	if o.rate != rate {
+		o.queue, o.rate = o.queue[:0], rate
+	}
+	if len(o.queue) == 0 && len(pcm) == rate/50 {
+		o.push(Frame{Kind: Audio, PCM: pcm, Rate: rate, Timestamp: o.stamp, Duration: frameTime}, now)
+		return
+	}
+	o.queue = append(o.queue, pcm...)
+	o.drain(now)
+}
+
+// drain pushes queued frames whose turn it is and says when the next one's is;
+// the zero time means that there is none.
+func (o *output) drain(now time.Time) time.Time {
+	if o.rate == 0 || o.sink == nil {
+		return time.Time{}
+	}
+	size := o.rate / 50
+	crowd := int(o.packetTime())*o.rate/int(time.Second) + size
+	for len(o.queue) >= size {
+		if o.turn.After(now) && len(o.queue) <= crowd {
+			return o.turn
+		}
+		o.push(Frame{Kind: Audio, PCM: o.queue[:size], Rate: o.rate, Timestamp: o.stamp, Duration: frameTime}, now)
+		o.queue = o.queue[:copy(o.queue, o.queue[size:])]
+		if slack := now.Add(-frameTime / 2); o.turn.Before(slack) {
+			o.turn = slack
+		}
+		o.turn = o.turn.Add(frameTime)
+	}
+	return time.Time{}
+}
+
+// push hands a frame on.
+func (o *output) push(f Frame, now time.Time) {
+	o.pushed = now
+	if o.sink == nil {
+		return
+	}
+	o.frame = f
+	o.sink.Push(&o.frame)
+}

@@ -1,0 +1,299 @@
+package media
+
+import (
+	"sync"
+	"time"
+
+	"github.com/pion/rtp"
+)
+
+// receiver turns the RTP packets of a far end into frames: in order, once each,
+// with lost ones made up for, in the format the sink wants. Frames are pushed
+// from the goroutine that read the packet, or from the pacer when the packet
+// had to wait.
+type receiver struct {
+	metrics *sideMetrics
+	heard   func()
+	task    *task
+
+	mu     sync.Mutex
+	types  [128]payloadKind
+	closed bool
+	source source
+	past   totals // of sources before this one
+	rival  rival
+	next   int64 // number of the packet whose turn it is
+	buffer buffer
+	delays delays
+	out    output
+
+	packets, late, dropped uint64
+	firstAudio             time.Time
+	reported               int64 // lost packets that the metric knows
+}
+
+// totals are the counts of sources that were replaced.
+type totals struct{ lost, duplicates int64 }
+
+// rival is an SSRC that is not the source yet. It takes over with a second
+// packet in sequence: one stray packet must not cut the audio (RFC 3550
+// appendix A.1, 8.2).
+type rival struct {
+	ssrc uint32
+	next uint16
+	set  bool
+}
+
+// receiverOptions are what a leg decides about its receiver.
+type receiverOptions struct {
+	maxDelay time.Duration // limit of the jitter buffer
+	heard    func()        // called once, with the first audio packet; must not block
+}
+
+// newReceiver makes a receiver that knows no payload types and has no sink.
+func newReceiver(p *pacer, m *sideMetrics, o receiverOptions) *receiver {
+	r := &receiver{metrics: m, heard: o.heard}
+	r.delays.limit = o.maxDelay
+	r.out.metrics = m
+	r.task = p.task(r.tick)
+	return r
+}
+
+// accept lets packets with payload type pt in as audio of a codec. All codecs
+// that were agreed on may be accepted at once: the far end may change between
+// them without a word (RFC 7874 section 3).
+func (r *receiver) accept(pt uint8, c Codec) { r.allow(pt, payloadKind{codec: c}) }
+
+// acceptEvents lets telephone-events in.
+func (r *receiver) acceptEvents(pt uint8) { r.allow(pt, payloadKind{events: true}) }
+
+// acceptNoise lets comfort noise (RFC 3389) in, as silence.
+func (r *receiver) acceptNoise(pt uint8) { r.allow(pt, payloadKind{noise: true}) }
+
+func (r *receiver) allow(pt uint8, k payloadKind) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.types[pt&0x7f] = k
+}
+
+// setSink chooses where frames go and in which format. When it returns the
+// former sink is not pushed to any more. See Endpoint.
+func (r *receiver) setSink(s Sink, want Format) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.out.attach(s, want)
+}
+
+// close ends it: nothing is pushed after it returned.
+func (r *receiver) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	r.out.attach(nil, Format{})
+	r.buffer.clear()
+}
+
+// receive takes a packet. It keeps neither header nor payload.
+func (r *receiver) receive(h *rtp.Header, payload []byte, at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	if !r.belongs(h) {
+		r.drop(r.metrics.dropped.source)
+		return
+	}
+	number, v := r.source.place(h.SequenceNumber)
+	switch v {
+	case ahead, behind:
+	case duplicate:
+		r.metrics.dropped.duplicate.Inc()
+		return
+	case adrift:
+		r.drop(r.metrics.dropped.source)
+		return
+	case restarted:
+		r.restart(number)
+	}
+	r.packets++
+	r.metrics.in.Inc()
+	media := r.types[h.PayloadType&0x7f]
+	if !media.known() {
+		r.drop(r.metrics.dropped.payloadType) // but it has its place in the sequence
+	}
+	if number < r.next {
+		r.late++
+		r.metrics.late.Inc()
+		if media.audio() {
+			r.delays.missed(at, h.Timestamp, media.codec)
+		}
+		return
+	}
+	if media.audio() {
+		r.source.time(r.delays.packet(at, h.Timestamp, media.codec))
+		if r.firstAudio.IsZero() {
+			r.firstAudio = at
+			if r.heard != nil {
+				r.heard()
+			}
+		}
+	}
+	if number >= r.next+slotCount {
+		r.skipTo(number, at)
+	}
+	r.buffer.put(number, h.Timestamp, at, media, payload)
+	if due := r.release(at); !due.IsZero() {
+		r.task.wake(due)
+	}
+}
+
+// belongs says whether a packet is of the source we listen to, and changes the
+// source when another has shown that it means it.
+func (r *receiver) belongs(h *rtp.Header) bool {
+	if r.source.started && h.SSRC == r.source.ssrc {
+		return true
+	}
+	if r.source.started {
+		if !r.rival.set || r.rival.ssrc != h.SSRC || r.rival.next != h.SequenceNumber {
+			r.rival = rival{ssrc: h.SSRC, next: h.SequenceNumber + 1, set: true}
+			return false
+		}
+		r.past.lost += r.source.lost()
+		r.past.duplicates += r.source.duplicates
+		r.countLost()
+		r.reported = r.past.lost
+	}
+	r.rival = rival{}
+	r.source.start(h.SSRC, h.SequenceNumber)
+	r.restart(r.source.base)
+	return true
+}
+
+// restart begins a new timeline at a packet.
+func (r *receiver) restart(number int64) {
+	r.buffer.clear()
+	r.next = number
+	r.delays.started = false
+	r.out.restart()
+}
+
+func (r *receiver) drop(c interface{ Inc() }) {
+	r.dropped++
+	c.Inc()
+}
+
+// tick runs on the pacer while something waits.
+func (r *receiver) tick(now time.Time) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return time.Time{}
+	}
+	return r.release(now)
+}
+
+// release pushes what is due and says when more will be; the zero time means
+// not before the next packet.
+func (r *receiver) release(now time.Time) time.Time {
+	for {
+		first := r.buffer.after(r.next)
+		if first == nil {
+			break
+		}
+		due := r.delays.due(first)
+		if missing := first.number - r.next; missing > 0 {
+			if due = r.gapDue(first, due, missing); due.After(now) {
+				return sooner(due, r.out.drain(now))
+			}
+			r.out.conceal(first, missing, now)
+			r.next = first.number
+			r.countLost()
+			continue
+		}
+		if due.After(now) {
+			return sooner(due, r.out.drain(now))
+		}
+		r.next++
+		if !r.out.emit(first, now) {
+			r.drop(r.metrics.dropped.undecodable)
+		}
+		r.buffer.free(first)
+	}
+	return r.out.drain(now)
+}
+
+// gapDue is how long to wait for packets that are missing before first: while
+// nothing is delayed a moment, in case two changed places; else until it would
+// have been their turn.
+func (r *receiver) gapDue(first *slot, due time.Time, missing int64) time.Time {
+	if r.delays.target == 0 {
+		return first.arrived.Add(reorderWait)
+	}
+	turn := due.Add(-time.Duration(missing) * r.out.packetTime())
+	if turn.Before(first.arrived) {
+		return first.arrived
+	}
+	return turn
+}
+
+// skipTo makes room for a packet far ahead by giving up on what is missing.
+func (r *receiver) skipTo(number int64, now time.Time) {
+	for r.next+slotCount <= number {
+		first := r.buffer.after(r.next)
+		if first == nil {
+			r.next = number
+			break
+		}
+		if first.number+slotCount > number && first.number > r.next {
+			r.next = first.number
+			break
+		}
+		r.next = first.number + 1
+		r.out.emit(first, now)
+		r.buffer.free(first)
+	}
+	r.countLost()
+}
+
+// countLost brings the metric up to date. A packet that is late after all was
+// counted as lost; the counter cannot go back and stays ahead until real losses
+// catch up.
+func (r *receiver) countLost() {
+	if lost := r.past.lost + r.source.lost(); lost > r.reported {
+		r.metrics.lost.Add(float64(lost - r.reported))
+		r.reported = lost
+	}
+}
+
+// sooner is the earlier of two times of which the zero one means never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// recvStats are what reports and records need to know.
+type recvStats struct {
+	packets, late, dropped uint64
+	lost, duplicates       uint64
+	jitter                 time.Duration
+	concealed              time.Duration
+	firstAudio             time.Time // zero: never
+	delay                  time.Duration
+}
+
+func (r *receiver) stats() recvStats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return recvStats{
+		packets: r.packets, late: r.late, dropped: r.dropped,
+		lost:       uint64(r.past.lost + r.source.lost()),
+		duplicates: uint64(r.past.duplicates + r.source.duplicates),
+		jitter:     time.Duration(r.source.jitter * float64(time.Second)),
+		concealed:  r.out.concealed,
+		firstAudio: r.firstAudio,
+		delay:      r.delays.target,
+	}
+}

@@ -1,0 +1,291 @@
+package media
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/pion/rtp"
+
+	"wagate/config"
+)
+
+// sender turns frames into one RTP stream: one SSRC, no gap in sequence or
+// timestamp from the first packet to the last, whatever is swapped behind it
+// (RFC 3550 section 5.1). A frame leaves in Push; when there is none for
+// fillAfter, comfort silence leaves by the pacer's clock, a packet each
+// frameTime, so that the far end never sees a pause.
+type sender struct {
+	metrics *sideMetrics
+	write   func(*rtp.Header, []byte) error
+	opusCfg config.Opus
+	task    *task
+
+	mu      sync.Mutex
+	codec   Codec
+	types   payloadTypes
+	opus    *opusEncoder
+	law     *law
+	out     []byte
+	silence []int16
+	header  rtp.Header
+	state   senderState
+	fillAt  time.Time
+	pace    pace
+	tone    toneOut
+
+	sequence  uint16
+	timestamp uint32 // of the next audio packet
+	last      time.Time
+	lastStamp uint32 // the audio's clock at last
+	packets   uint64
+	octets    uint64
+	unsent    uint64
+	lastErr   error
+}
+
+type senderState uint8
+
+const (
+	senderShut   senderState = iota // the gate has not opened
+	senderOpen                      // a packet every frameTime
+	senderClosed                    // for good
+)
+
+// payloadTypes are the RTP payload types agreed for what we send.
+type payloadTypes struct {
+	audio     uint8
+	events    uint8 // telephone-event/8000
+	hasEvents bool
+}
+
+// fillAfter is how long after a packet the first comfort frame leaves: two
+// frames are missing by then, and a third is not yet due, so that a single lost
+// packet, whose successor brings its repair, is not filled in as well.
+const fillAfter = 50 * time.Millisecond
+
+// newSender makes a sender that is shut. write sends one packet and keeps
+// neither header nor payload; it is called by one goroutine at a time.
+func newSender(p *pacer, m *sideMetrics, cfg config.Opus, write func(*rtp.Header, []byte) error) *sender {
+	s := &sender{
+		metrics:   m,
+		write:     write,
+		opusCfg:   cfg,
+		out:       make([]byte, maxOpusPacket),
+		silence:   make([]int16, narrowRate*int(frameTime/time.Millisecond)/1000),
+		header:    rtp.Header{Version: 2, SSRC: rand.Uint32()},
+		sequence:  uint16(rand.Uint32()),
+		timestamp: rand.Uint32(),
+	}
+	s.lastStamp = s.timestamp
+	s.task = p.task(s.tick)
+	return s
+}
+
+// use sets codec and payload types; again when a later offer changes them.
+func (s *sender) use(c Codec, types payloadTypes) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch c {
+	case Opus:
+		if s.opus == nil {
+			enc, err := newOpusEncoder(s.opusCfg)
+			if err != nil {
+				return err
+			}
+			s.opus = enc
+		}
+	case PCMA, PCMU:
+		s.law = lawOf(c)
+	case G722, NoCodec:
+		return fmt.Errorf("send %q: %w", c, ErrNoCodec)
+	}
+	s.codec, s.types = c, types
+	return nil
+}
+
+// ssrc is the stream's source identifier, fixed from the start.
+func (s *sender) ssrc() uint32 { return s.header.SSRC }
+
+// open lets the first packet go. Before it nothing is sent.
+func (s *sender) open() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != senderShut || s.codec == NoCodec {
+		return
+	}
+	s.state = senderOpen
+	s.fillAt = time.Now()
+	s.task.wake(s.fillAt)
+}
+
+// close sends an unfinished digit's end and then nothing more.
+func (s *sender) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == senderOpen {
+		s.finishTone(time.Now())
+	}
+	s.state = senderClosed
+}
+
+// Push sends a frame, encoded if it has to be. See Sink.
+func (s *sender) Push(f *Frame) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != senderOpen {
+		s.metrics.dropped.closed.Inc()
+		return
+	}
+	if f.Kind == Event {
+		if s.types.hasEvents {
+			s.pushTone(f, now)
+		}
+		return
+	}
+	if s.tone.active {
+		return // the digit takes the place of the audio
+	}
+	if !s.pace.admit(now, inaudible(f)) {
+		s.metrics.dropped.surplus.Inc()
+		return
+	}
+	payload, duration := s.encode(f)
+	if payload == nil {
+		s.metrics.dropped.undecodable.Inc()
+		return
+	}
+	s.sendAudio(now, payload, duration)
+	s.pace.sent(now, duration)
+	s.fillAt = now.Add(fillAfter)
+}
+
+// encode returns the payload of a frame, nil if it cannot be sent.
+func (s *sender) encode(f *Frame) ([]byte, time.Duration) {
+	if f.Payload != nil && f.Codec == s.codec && f.Duration > 0 && f.Duration <= maxOpusFrame*time.Millisecond {
+		return f.Payload, f.Duration
+	}
+	if f.Kind == Silence {
+		return s.encodePCM(s.silence, narrowRate), frameTime
+	}
+	if f.Rate <= 0 || len(f.PCM) == 0 || f.Payload != nil {
+		return nil, 0
+	}
+	return s.encodePCM(f.PCM, f.Rate), time.Duration(len(f.PCM)) * time.Second / time.Duration(f.Rate)
+}
+
+func (s *sender) encodePCM(pcm []int16, rate int) []byte {
+	if s.codec == Opus {
+		n, err := s.opus.encode(pcm, rate, s.out)
+		if err != nil || n == 0 {
+			s.lastErr = err
+			return nil
+		}
+		return s.out[:n]
+	}
+	if rate != narrowRate || len(pcm) > len(s.out) {
+		return nil
+	}
+	return s.law.encode(s.out[:0], pcm)
+}
+
+// tick runs on the pacer: updates of a digit, else comfort silence when it is
+// time for some.
+func (s *sender) tick(now time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != senderOpen {
+		return time.Time{}
+	}
+	if s.tone.active {
+		return s.tickTone(now)
+	}
+	if !s.fillAt.After(now) {
+		s.comfort(now)
+		if s.fillAt = s.fillAt.Add(frameTime); !s.fillAt.After(now) {
+			s.fillAt = now.Add(frameTime) // late: skip, never catch up
+		}
+	}
+	if next := now.Add(frameTime); s.fillAt.After(next) {
+		return next // a digit may begin meanwhile
+	}
+	return s.fillAt
+}
+
+// comfort sends a frame of silence: real frames, for Opus encoded by the same
+// encoder as the speech around them.
+func (s *sender) comfort(now time.Time) {
+	payload := s.encodePCM(s.silence, narrowRate)
+	if payload == nil {
+		s.metrics.dropped.undecodable.Inc()
+		return
+	}
+	s.sendAudio(now, payload, frameTime)
+	s.pace.fill(now, frameTime)
+}
+
+func (s *sender) sendAudio(now time.Time, payload []byte, duration time.Duration) {
+	s.header.Marker = s.packets == 0
+	s.header.PayloadType = s.types.audio
+	s.header.Timestamp = s.timestamp
+	s.send(now, payload)
+	s.timestamp += s.codec.ticks(duration)
+}
+
+// send writes one packet. A packet that the network refused counts as sent, so
+// that the far end sees it as lost.
+func (s *sender) send(now time.Time, payload []byte) {
+	s.header.SequenceNumber = s.sequence
+	s.sequence++
+	s.packets++
+	s.octets += uint64(len(payload))
+	s.last, s.lastStamp = now, s.timestamp
+	if err := s.write(&s.header, payload); err != nil {
+		s.unsent++
+		s.lastErr = err
+		s.metrics.dropped.unsent.Inc()
+		return
+	}
+	s.metrics.out.Inc()
+}
+
+// sendStats are what a sender report and a call's record need.
+type sendStats struct {
+	packets, octets uint64
+	unsent          uint64
+	timestamp       uint32 // RTP time that corresponds to the moment asked about
+	err             error  // the last one, of encoder or network
+}
+
+// stats gives the counts and the RTP time at now.
+func (s *sender) stats(now time.Time) sendStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := sendStats{packets: s.packets, octets: s.octets, unsent: s.unsent, timestamp: s.lastStamp, err: s.lastErr}
+	if s.packets > 0 {
+		st.timestamp += s.codec.ticks(max(now.Sub(s.last), 0))
+	}
+	return st
+}
+
+// quietPeak is the loudest sample of a frame that may be left out unheard,
+// about -50 dB.
+const quietPeak = 100
+
+// inaudible says whether a frame has nothing to hear. Payloads are not looked into.
+func inaudible(f *Frame) bool {
+	if f.Kind == Silence {
+		return true
+	}
+	if len(f.PCM) == 0 {
+		return false
+	}
+	for _, v := range f.PCM {
+		if v > quietPeak || v < -quietPeak {
+			return false
+		}
+	}
+	return true
+}

@@ -22,6 +22,8 @@ type Config struct {
 	Permissions Permissions `yaml:"permissions"`
 	Limits      Limits      `yaml:"limits"`
 	Retention   Retention   `yaml:"retention"`
+
+	pending []string
 }
 
 // Log chooses what is logged and how.

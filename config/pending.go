@@ -1,0 +1,38 @@
+package config
+
+import "fmt"
+
+// Pending names the sections of the file whose work is not built yet: they
+// were checked but have no effect. It is empty for a Config that was not read
+// from a file.
+func (c *Config) Pending() []string { return c.pending }
+
+// findPending lists them in the order of the file's sections.
+func (c *Config) findPending(written func(path string) bool) (names []string) {
+	note := func(path string, is bool) {
+		if is {
+			names = append(names, path)
+		}
+	}
+	note("sip.tls", c.SIP.TLS != TLS{})
+	for i, t := range c.Trunks {
+		path := at("trunks", i)
+		for j, target := range t.Targets {
+			note(at(path+".targets", j)+".weight", target.Weight != 0)
+		}
+		note(path+".outbound_proxy", t.OutboundProxy != "")
+		note(path+".nat", t.NAT)
+		note(path+".register", t.Register.Registrar != "")
+		note(path+".tls", t.TLS != TLS{})
+		note(path+".dtmf", t.DTMF == "info")
+		note(path+".srtp", t.SRTP == "optional")
+		note(path+".session_expires", written(path+".session_expires"))
+		note(path+".allow_pstn", t.AllowPSTN)
+		note(path+".transfer_targets", len(t.TransferTargets) > 0)
+	}
+	for i, r := range c.Routes {
+		note(fmt.Sprintf("routes[%d] (%s, outbound)", i, r.Name), r.Direction == outbound)
+	}
+	note("permissions", written("permissions"))
+	return names
+}

@@ -1,0 +1,63 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestSecretsDoNotPrint(t *testing.T) {
+	const word = "hunter2"
+	n := Number{Name: "support", AccessToken: word}
+	var logged strings.Builder
+	slog.New(slog.NewJSONHandler(&logged, nil)).Info("number", slog.Any("number", n), slog.Any("token", n.AccessToken))
+	asJSON, err := json.Marshal(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		fmt.Sprint(n), fmt.Sprintf("%v %+v %#v %s %q", n, n, n, n.AccessToken, n.AccessToken), logged.String(), string(asJSON),
+	} {
+		if strings.Contains(text, word) {
+			t.Errorf("the secret shows: %s", text)
+		}
+	}
+	if n.AccessToken.Reveal() != word {
+		t.Error("Reveal does not")
+	}
+}
+
+func TestSecretFiles(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, content string, mode os.FileMode) string {
+		write(t, filepath.Join(dir, name), content, mode)
+		return name
+	}
+	tests := []struct {
+		ref         secretRef
+		value, says string
+	}{
+		{ref: secretRef{file: file("good", "  token\n", 0o600)}, value: "token"},
+		{ref: secretRef{file: file("read-only", "token", 0o400)}, value: "token"},
+		{ref: secretRef{file: file("group", "token", 0o640)}, says: "open to other users (mode 0640)"},
+		{ref: secretRef{file: file("world", "token", 0o604)}, says: "open to other users (mode 0604)"},
+		{ref: secretRef{file: file("empty", "\n", 0o600)}, says: "is empty"},
+		{ref: secretRef{file: file("large", strings.Repeat("x", maxSecret+1), 0o600)}, says: "too large"},
+		{ref: secretRef{file: "nowhere"}, says: "does not exist"},
+		{ref: secretRef{file: "."}, says: "is not a file"},
+		{ref: secretRef{env: "WAGATE_NOT_SET"}, says: "is not set"},
+	}
+	for _, tt := range tests {
+		value, hint, err := tt.ref.fetch(dir)
+		switch {
+		case tt.says == "" && (err != nil || value != tt.value):
+			t.Errorf("%+v: %q, %v", tt.ref, value, err)
+		case tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says) || hint == ""):
+			t.Errorf("%+v: %v; %s", tt.ref, err, hint)
+		}
+	}
+}

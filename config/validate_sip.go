@@ -1,0 +1,196 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var (
+	hostPattern   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
+	userPattern   = regexp.MustCompile(`^[A-Za-z0-9._+-]{1,64}$`)
+	callerPattern = regexp.MustCompile(`^(e164|plain|00|national:[1-9][0-9]{0,2})$`)
+)
+
+func (s SIP) check(l *faultLog) {
+	const path = "sip.listen"
+	if len(s.Listen) == 0 {
+		l.missing(path, "write it like [\"udp://0.0.0.0:5060\"]")
+	}
+	seen := make(map[string]int)
+	for i, text := range s.Listen {
+		if !l.faulty(at(path, i)) {
+			checkSIPListener(l, at(path, i), text)
+			l.unique(at(path, i), text, i, seen)
+		}
+	}
+	if h := s.PublicHost; h != "" && !isHost(h) {
+		l.add("sip.public_host", "write a name or an address, without port", "%s is not a host", quoted(h))
+	}
+	s.TLS.check(l, "sip.tls")
+}
+
+func checkSIPListener(l *faultLog, path, text string) {
+	const hint = "write it like udp://0.0.0.0:5060 or tcp://[::]:5060"
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
+		l.add(path, hint, "%s is not a SIP listener", quoted(text))
+		return
+	}
+	_, errAddr := netip.ParseAddr(u.Hostname())
+	_, errPort := strconv.ParseUint(u.Port(), 10, 16)
+	switch {
+	case u.Scheme == "tls":
+		l.add(path, "use udp:// or tcp:// for now", "TLS is not built yet")
+	case u.Scheme != "udp" && u.Scheme != "tcp":
+		l.add(path, hint, "%s is not a transport", quoted(u.Scheme))
+	case errAddr != nil || errPort != nil:
+		l.add(path, hint, "%s is not an address with a port", quoted(u.Host))
+	}
+}
+
+func (t TLS) check(l *faultLog, path string) {
+	l.keyPair(path, t.Cert, t.Key)
+	l.ca(path+".ca", t.CA)
+}
+
+func (c *Config) checkTrunks(l *faultLog) {
+	if len(c.Trunks) == 0 {
+		l.missing("trunks", "list your PBX: [{name: pbx, targets: [\"sip:10.0.0.5:5060\"]}]")
+	}
+	names := make(map[string]int)
+	for i, t := range c.Trunks {
+		path := at("trunks", i)
+		l.name(path+".name", t.Name)
+		l.unique(path+".name", t.Name, i, names)
+		t.check(l, path)
+	}
+	for i, text := range c.SIP.Listen {
+		u, err := url.Parse(text)
+		if err != nil || u.Scheme != "udp" {
+			continue
+		}
+		if a, err := netip.ParseAddrPort(u.Host); err == nil && c.Media.RTP.covers(a) {
+			l.add(at("sip.listen", i), "choose a port outside the range", "port %d lies in media.rtp.ports %s", a.Port(), c.Media.RTP.Ports)
+		} else if err == nil && a.Port() != 0 && a.Port() == c.Media.WebRTC.Listen.Port() {
+			l.add(at("sip.listen", i), "give each its own", "port %d is that of media.webrtc.listen too", a.Port())
+		}
+	}
+}
+
+func (t Trunk) check(l *faultLog, path string) {
+	t.checkTargets(l, path)
+	t.checkIdentity(l, path)
+	t.TLS.check(l, path+".tls")
+	l.codecs(path+".codecs", t.Codecs, []string{"PCMA", "PCMU"}, []string{"G722", "opus"})
+	l.oneOf(path+".dtmf", t.DTMF, "rfc4733", "info")
+	if t.SRTP == "required" {
+		l.add(path+".srtp", "use off, or optional to have it as soon as it is built", "SRTP is not built yet, the audio would travel in the clear")
+	} else {
+		l.oneOf(path+".srtp", t.SRTP, "off", "optional", "required")
+	}
+	if t.OptionsInterval != 0 {
+		l.between(path+".options_interval", t.OptionsInterval, shortest, time.Hour)
+	}
+	l.between(path+".session_expires", t.SessionExpires, 90*time.Second, 24*time.Hour) // RFC 4028 section 4
+	l.atLeast(path+".max_calls", t.MaxCalls, 1)
+	l.atLeast(path+".max_cps", t.MaxCPS, 1)
+	for i, p := range t.TransferTargets {
+		l.pattern(at(path+".transfer_targets", i), p)
+	}
+}
+
+func (t Trunk) checkTargets(l *faultLog, path string) {
+	if len(t.Targets) == 0 {
+		l.missing(path+".targets", "list the PBX: [\"sip:10.0.0.5:5060\"]")
+	}
+	l.atMost(path+".targets", len(t.Targets), maxTargets)
+	seen := make(map[string]int)
+	for i, target := range t.Targets {
+		at := at(path+".targets", i)
+		if l.faulty(at) {
+			continue
+		}
+		checkSIPURI(l, at, target.URI)
+		l.unique(at, target.URI, i, seen)
+		if target.Weight < 0 {
+			l.add(at+".weight", "write 0 or more", "%d is not a weight", target.Weight)
+		}
+	}
+	if t.OutboundProxy != "" {
+		checkSIPURI(l, path+".outbound_proxy", t.OutboundProxy)
+	}
+	if r := t.Register; r.Enabled {
+		l.add(path+".register.enabled", "let the PBX know this gateway by its address for now", "registration is not built yet, the PBX would not find the gateway")
+	} else if r.Registrar != "" {
+		checkSIPURI(l, path+".register.registrar", r.Registrar)
+	}
+	l.between(path+".register.expires", t.Register.Expires, time.Minute, 24*time.Hour)
+}
+
+func (t Trunk) checkIdentity(l *faultLog, path string) {
+	switch {
+	case t.FromUser == "account" && t.Auth.User == "":
+		l.add(path+".from_user", "set auth.user, or write caller", "account needs auth.user")
+	case !userPattern.MatchString(t.FromUser) && !l.faulty(path+".from_user"):
+		l.add(path+".from_user", "write caller, account or a number", "%s is not a user", quoted(t.FromUser))
+	}
+	if h := t.FromHost; h != "" && !isHost(h) {
+		l.add(path+".from_host", "write a name or an address, without port", "%s is not a host", quoted(h))
+	}
+	if !callerPattern.MatchString(t.CallerFormat) && !l.faulty(path+".caller_format") {
+		l.add(path+".caller_format", "write e164, plain, 00 or national:CC with the country's calling code", "%s is not a format", quoted(t.CallerFormat))
+	}
+	if t.Auth.User != "" {
+		l.secret(path+".auth.password", t.Auth.Password)
+	}
+	if t.Challenge.User != "" {
+		l.add(path+".challenge.user", "leave it empty and restrict sources for now", "challenging the PBX is not built yet, anyone in sources would be let in")
+	}
+}
+
+// checkSIPURI checks where requests are sent: sip:host[:port][;transport=…].
+func checkSIPURI(l *faultLog, path, text string) {
+	const hint = "write it like sip:10.0.0.5:5060;transport=udp"
+	scheme, rest, _ := strings.Cut(text, ":")
+	hostPort, params, _ := strings.Cut(rest, ";")
+	host, port, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		host, port = strings.TrimSuffix(strings.TrimPrefix(hostPort, "["), "]"), "5060"
+	}
+	n, errPort := strconv.ParseUint(port, 10, 16)
+	switch {
+	case text == "":
+		l.missing(path, hint)
+		return
+	case scheme == "sips":
+		l.add(path, "use sip: over udp or tcp for now", "TLS is not built yet")
+		return
+	case scheme != "sip" || !isHost(host) || errPort != nil || n == 0:
+		l.add(path, hint, "%s is not a SIP URI of a host", quoted(text))
+		return
+	case params == "":
+		return
+	}
+	for param := range strings.SplitSeq(params, ";") {
+		switch strings.ToLower(param) {
+		case "transport=udp", "transport=tcp", "lr":
+		case "transport=tls":
+			l.add(path, "use transport=udp or transport=tcp for now", "TLS is not built yet")
+		default:
+			l.add(path, hint, "parameter %s is not known here", quoted(param))
+		}
+	}
+}
+
+// isHost says whether s is a name or an address without port and brackets.
+func isHost(s string) bool {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return true
+	}
+	return len(s) <= 253 && hostPattern.MatchString(s)
+}

@@ -1,6 +1,7 @@
 package media
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -13,8 +14,8 @@ import (
 // had to wait.
 type receiver struct {
 	metrics *sideMetrics
-	heard   func()
 	task    *task
+	first   chan struct{} // closed with the first audio packet
 
 	mu     sync.Mutex
 	types  [128]payloadKind
@@ -28,7 +29,7 @@ type receiver struct {
 	out    output
 
 	packets, late, dropped uint64
-	firstAudio             time.Time
+	opened, firstAudio     time.Time
 	reported               int64 // lost packets that the metric knows
 }
 
@@ -44,19 +45,34 @@ type rival struct {
 	set  bool
 }
 
-// receiverOptions are what a leg decides about its receiver.
-type receiverOptions struct {
-	maxDelay time.Duration // limit of the jitter buffer
-	heard    func()        // called once, with the first audio packet; must not block
-}
-
-// newReceiver makes a receiver that knows no payload types and has no sink.
-func newReceiver(p *pacer, m *sideMetrics, o receiverOptions) *receiver {
-	r := &receiver{metrics: m, heard: o.heard}
-	r.delays.limit = o.maxDelay
+// newReceiver makes a receiver that knows no payload types and has no sink. Its
+// jitter buffer grows to maxDelay and no further.
+func newReceiver(p *pacer, m *sideMetrics, maxDelay time.Duration) *receiver {
+	r := &receiver{metrics: m, first: make(chan struct{})}
+	r.delays.limit = maxDelay
 	r.out.metrics = m
 	r.task = p.task(r.tick)
 	return r
+}
+
+// heard is closed with the first audio packet.
+func (r *receiver) heard() <-chan struct{} { return r.first }
+
+// open notes when the call was answered: what is heard is counted from there.
+func (r *receiver) open(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.opened.IsZero() {
+		r.opened = now
+		r.countFirst()
+	}
+}
+
+// countFirst observes the time from opening to first audio once both were.
+func (r *receiver) countFirst() {
+	if !r.opened.IsZero() && !r.firstAudio.IsZero() {
+		r.metrics.first.Observe(max(r.firstAudio.Sub(r.opened), 0).Seconds())
+	}
 }
 
 // accept lets packets with payload type pt in as audio of a codec. All codecs
@@ -88,7 +104,11 @@ func (r *receiver) setSink(s Sink, want Format) {
 func (r *receiver) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
 	r.closed = true
+	r.observe()
 	r.out.attach(nil, Format{})
 	r.buffer.clear()
 }
@@ -134,9 +154,8 @@ func (r *receiver) receive(h *rtp.Header, payload []byte, at time.Time) {
 		r.source.time(r.delays.packet(at, h.Timestamp, media.codec))
 		if r.firstAudio.IsZero() {
 			r.firstAudio = at
-			if r.heard != nil {
-				r.heard()
-			}
+			r.countFirst()
+			close(r.first)
 		}
 	}
 	if number >= r.next+slotCount {
@@ -274,26 +293,59 @@ func sooner(a, b time.Time) time.Time {
 	return a
 }
 
-// recvStats are what reports and records need to know.
-type recvStats struct {
-	packets, late, dropped uint64
-	lost, duplicates       uint64
-	jitter                 time.Duration
-	concealed              time.Duration
-	firstAudio             time.Time // zero: never
-	delay                  time.Duration
-}
-
-func (r *receiver) stats() recvStats {
+// stats is the receiving half of an endpoint's Stats.
+func (r *receiver) stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return recvStats{
-		packets: r.packets, late: r.late, dropped: r.dropped,
-		lost:       uint64(r.past.lost + r.source.lost()),
-		duplicates: uint64(r.past.duplicates + r.source.duplicates),
-		jitter:     time.Duration(r.source.jitter * float64(time.Second)),
-		concealed:  r.out.concealed,
-		firstAudio: r.firstAudio,
-		delay:      r.delays.target,
+	st := Stats{
+		PacketsIn: r.packets, Late: r.late, Dropped: r.dropped,
+		Lost:       uint64(r.past.lost + r.source.lost()),
+		Duplicates: uint64(r.past.duplicates + r.source.duplicates),
+		Jitter:     time.Duration(r.source.jitter * float64(time.Second)),
+		Concealed:  r.out.concealed,
+		MOS:        r.mos(),
+	}
+	if !r.opened.IsZero() && !r.firstAudio.IsZero() {
+		st.FirstAudio = max(r.firstAudio.Sub(r.opened), 1) // zero would mean never
+	}
+	return st
+}
+
+// mos estimates the quality of what was received so far.
+func (r *receiver) mos() float64 {
+	if r.packets == 0 {
+		return 0
+	}
+	lost := uint64(r.past.lost+r.source.lost()) + r.late
+	return estimateMOS(r.out.codec, float64(lost)/float64(r.packets+lost), r.delays.target)
+}
+
+// observe puts the leg's quality into the metrics when it ends.
+func (r *receiver) observe() {
+	switch {
+	case r.opened.IsZero():
+	case r.firstAudio.IsZero():
+		r.metrics.silent.Inc()
+	default:
+		r.metrics.jitter.Observe(r.source.jitter)
+		r.metrics.mos.Observe(r.mos())
+	}
+}
+
+// reception is the report block about this stream; nil before anything came.
+// The fraction lost counts from the call before.
+func (r *receiver) reception() *reception {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &r.source
+	if !s.started {
+		return nil
+	}
+	return &reception{
+		ssrc:     s.ssrc,
+		fraction: s.fraction(),
+		lost:     int32(min(s.lost(), math.MaxInt32)),
+		highest:  uint32(s.newest - 1<<16),
+		jitter:   uint32(s.jitter * float64(r.out.codec.clock())),
 	}
 }

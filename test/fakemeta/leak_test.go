@@ -1,0 +1,10 @@
+package fakemeta
+
+import (
+	"os"
+	"testing"
+
+	"wagate/test/leak"
+)
+
+func TestMain(m *testing.M) { os.Exit(leak.Main(m)) }

@@ -28,12 +28,15 @@ type sender struct {
 	opus    *opusEncoder
 	law     *law
 	out     []byte
+	scratch [narrowRate * maxOpusFrame / 1000]int16
 	silence []int16
 	header  rtp.Header
 	state   senderState
 	fillAt  time.Time
 	pace    pace
 	tone    toneOut
+	hold    bool // paused, or will be when the gate opens
+	marker  bool // the next audio packet begins a talkspurt (RFC 3551 section 4.1)
 
 	sequence  uint16
 	timestamp uint32 // of the next audio packet
@@ -50,6 +53,7 @@ type senderState uint8
 const (
 	senderShut   senderState = iota // the gate has not opened
 	senderOpen                      // a packet every frameTime
+	senderPaused                    // the far end wants none: it holds the call
 	senderClosed                    // for good
 )
 
@@ -75,6 +79,7 @@ func newSender(p *pacer, m *sideMetrics, cfg config.Opus, write func(*rtp.Header
 		out:       make([]byte, maxOpusPacket),
 		silence:   make([]int16, narrowRate*int(frameTime/time.Millisecond)/1000),
 		header:    rtp.Header{Version: 2, SSRC: rand.Uint32()},
+		marker:    true,
 		sequence:  uint16(rand.Uint32()),
 		timestamp: rand.Uint32(),
 	}
@@ -115,9 +120,36 @@ func (s *sender) open() {
 	if s.state != senderShut || s.codec == NoCodec {
 		return
 	}
+	if s.state = senderPaused; !s.hold {
+		s.start(time.Now())
+	}
+}
+
+// start sends the first packet at once and then one each frameTime.
+func (s *sender) start(now time.Time) {
 	s.state = senderOpen
-	s.fillAt = time.Now()
-	s.task.wake(s.fillAt)
+	s.fillAt = now
+	s.task.wake(now)
+}
+
+// pause stops and resumes the stream for a far end that holds the call. The
+// sequence goes on without a gap; the timestamps go on with the time.
+func (s *sender) pause(hold bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	s.hold = hold
+	switch {
+	case hold && s.state == senderOpen:
+		s.finishTone(now)
+		s.state = senderPaused
+	case !hold && s.state == senderPaused:
+		if gone := now.Sub(s.last); s.packets > 0 && gone > frameTime {
+			s.timestamp = s.lastStamp + s.codec.ticks(gone.Truncate(frameTime))
+		}
+		s.marker = true
+		s.start(now)
+	}
 }
 
 // close sends an unfinished digit's end and then nothing more.
@@ -136,7 +168,9 @@ func (s *sender) Push(f *Frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != senderOpen {
-		s.metrics.dropped.closed.Inc()
+		if s.state != senderPaused {
+			s.metrics.dropped.closed.Inc()
+		}
 		return
 	}
 	if f.Kind == Event {
@@ -166,6 +200,10 @@ func (s *sender) Push(f *Frame) {
 func (s *sender) encode(f *Frame) ([]byte, time.Duration) {
 	if f.Payload != nil && f.Codec == s.codec && f.Duration > 0 && f.Duration <= maxOpusFrame*time.Millisecond {
 		return f.Payload, f.Duration
+	}
+	if l := lawOf(f.Codec); l != nil && len(f.Payload) > 0 && len(f.Payload) <= len(s.scratch) {
+		pcm := l.decode(s.scratch[:0], f.Payload) // the codec was changed after the bridge was built
+		return s.encodePCM(pcm, narrowRate), f.Duration
 	}
 	if f.Kind == Silence {
 		return s.encodePCM(s.silence, narrowRate), frameTime
@@ -227,7 +265,8 @@ func (s *sender) comfort(now time.Time) {
 }
 
 func (s *sender) sendAudio(now time.Time, payload []byte, duration time.Duration) {
-	s.header.Marker = s.packets == 0
+	s.header.Marker = s.marker
+	s.marker = false
 	s.header.PayloadType = s.types.audio
 	s.header.Timestamp = s.timestamp
 	s.send(now, payload)

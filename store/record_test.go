@@ -64,6 +64,30 @@ func TestRecordKept(t *testing.T) {
 	}
 }
 
+// Meta's figures may come when the record is written: they fill what is empty.
+func TestAmend(t *testing.T) {
+	ctx := t.Context()
+	db := open(t, t.TempDir())
+	for id, r := range map[string]Record{
+		"a": {WACID: "w1"}, "b": {WACID: "w2", MetaDurationS: 5, MetaError: 138021}, "c": {},
+	} {
+		r.ID = id
+		must(t, db.End(ctx, r, nil))
+	}
+	for _, wacid := range []string{"w1", "w2", "", "nobody"} {
+		must(t, db.Amend(ctx, wacid, 30, 138020))
+	}
+	must(t, db.Amend(ctx, "w1", 31, 0))
+	rs, _, err := db.Records(ctx, Query{})
+	must(t, err)
+	want := map[string][2]int{"a": {30, 138020}, "b": {5, 138021}, "c": {0, 0}}
+	for _, r := range rs {
+		if got := [2]int{r.MetaDurationS, r.MetaError}; got != want[r.ID] {
+			t.Errorf("record %s: got %v, want %v", r.ID, got, want[r.ID])
+		}
+	}
+}
+
 func TestRecordsQuery(t *testing.T) {
 	ctx := t.Context()
 	db := open(t, t.TempDir())

@@ -81,6 +81,7 @@ var migrations = []string{
 		record     TEXT NOT NULL
 	) STRICT;
 	CREATE INDEX records_ended ON records (ended_at, id);
+	CREATE INDEX records_wacid ON records (wacid);
 	CREATE INDEX records_user ON records (user, ended_at) WHERE user <> '';
 	CREATE INDEX records_user_id ON records (user_id, ended_at) WHERE user_id <> '';
 

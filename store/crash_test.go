@@ -64,7 +64,7 @@ func child(dir string) {
 
 // A process that is killed anywhere keeps every promise that it made.
 func TestKilled(t *testing.T) {
-	rounds := 12
+	rounds := 8
 	if testing.Short() {
 		rounds = 3
 	}

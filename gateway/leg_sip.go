@@ -100,6 +100,14 @@ func (l *dialled) accepted(p sipPort) news {
 	return newsAnswered
 }
 
+// unusable: a 2xx came whose session description we cannot use. It is a call
+// now, so it ends as one, but nobody is told that it was answered.
+func (l *dialled) unusable() {
+	if !l.Closed {
+		l.Up, l.Proceeding = true, true
+	}
+}
+
 // refused: a final response; or none, be it that there is no transport, or that
 // the trunk said nothing at all for too long. What it still says after that is
 // the session's business.

@@ -1,0 +1,473 @@
+package gateway
+
+// The world around one call: a WhatsApp cloud that repeats, reorders, refuses
+// and loses; a user who picks up, rejects or hangs up at any time; SIP phones on
+// a wire that keeps no order, behind a stack whose news wait in the call's
+// mailbox. It is a comparable value without padding.
+
+// scene is which call is explored.
+type scene uint8
+
+const (
+	sceneInbound  scene = iota // a WhatsApp user calls, up to two phones ring in turn
+	sceneOutbound              // a phone calls a WhatsApp user
+	sceneClicked               // we dial the agent's phone first, then the user
+)
+
+// msg is a SIP message on the wire. A message is not there if its delay
+// cannot be told from a delay of its sender: what a phone that we dialled sends goes
+// straight into the mailbox, and what it gets changes nothing until it acts.
+// None is on the wire twice: the stack collapses repeats.
+type msg uint8
+
+const (
+	msg180 msg = iota
+	msg200
+	msg486
+	msg487
+	msgACK
+	msgCANCEL
+	msgBYE
+	msgBYEOK
+	numMsg
+)
+
+var msgNames = [numMsg]string{"180", "200", "486", "487", "ACK", "CANCEL", "BYE", "200 (BYE)"}
+
+// bag is a set of messages on the wire.
+type bag uint8
+
+func (b *bag) put(m msg)     { *b |= 1 << m }
+func (b *bag) take(m msg)    { *b &^= 1 << m }
+func (b bag) has(m msg) bool { return b&(1<<m) != 0 }
+
+// phone is the far end of a SIP dialog.
+type phone uint8
+
+const (
+	phoneIdle phone = iota
+	phoneInvited
+	phoneTalking
+	phoneClosing // sent BYE
+	phoneGone
+)
+
+// note is news from the SIP stack that waits in the mailbox.
+type note uint8
+
+const (
+	noNote note = iota
+	notePrepared
+	noteRinging
+	noteAccepted
+	noteRefused // busy
+	noteDeclined
+	noteFailed
+	noteHungup
+	noteByeDone
+	noteCancelled
+	noteAcked
+	noteNoAck
+)
+
+// notes come in order.
+type notes [4]note
+
+func (q *notes) put(n note) {
+	for i := range q {
+		if q[i] == noNote {
+			q[i] = n
+			return
+		}
+	}
+	panic("more notes than a session has")
+}
+
+func (q *notes) take() note {
+	n := q[0]
+	copy(q[:], q[1:])
+	q[len(q)-1] = noNote
+	return n
+}
+
+// line is one SIP dialog: the phone, the wire, and our stack.
+type line struct {
+	toPeer, toUs bag
+	phone        phone
+	rung         bool // the phone sent 180, and so the stack has seen a response
+	gaveUp       bool // the caller's phone sent CANCEL
+	final        bool // the stack has seen, or sent, the final response
+	silent       bool // the stack has reported silence: the rest is its own
+	cancelled    bool // the stack has sent 487
+	byeOut       bool // the stack has sent BYE
+	box          notes
+}
+
+// hook is a webhook.
+type hook uint8
+
+const (
+	hookConnect hook = iota // the offer of an inbound call
+	hookRinging
+	hookAnswer
+	hookAccepted
+	hookRejected
+	hookTerminate
+	numHook
+)
+
+var hookNames = [numHook]string{"connect", "ringing", "answer", "accepted", "rejected", "terminate"}
+
+type cloudState uint8
+
+const (
+	cloudNone cloudState = iota
+	cloudLive
+	cloudGone
+)
+
+// cloud is Meta and the user.
+type cloud struct {
+	state   cloudState
+	touched bool        // it saw a pre_accept or an accept
+	picked  bool        // the user took our call
+	heard   bool        // the user's audio reached us
+	req     graphReq    // request on the wire
+	rep     graphReq    // reply on the wire
+	result  graphResult // of rep
+	hooks   [numHook]uint8
+	sent    [numHook]bool
+	applied uint8 // 1: the user's SDP is being worked on
+}
+
+// budget is what may still go wrong.
+type budget struct {
+	losses    uint8 // Graph requests or replies lost, SIP silence, an ACK that never comes
+	dups      uint8 // webhooks that come twice
+	stops     uint8 // the gateway ends the call, or a deadline passes
+	transfers uint8
+}
+
+type world struct {
+	scene  scene
+	m      machine
+	wi     graphIngress
+	wo     graphEgress
+	si     sipIngress
+	su     summonedIngress
+	so     [2]sipEgress
+	lines  [2]line
+	cloud  cloud
+	budget budget
+
+	timers    uint8 // legTimers under way, a bit each
+	armed     stamp
+	born      bool // the call exists here
+	tombstone bool // a terminate came for a call that we do not know
+	told      bool // a terminate came at all
+	routed    bool
+	prepared  bool
+	stray     bool  // the reaper is ending a call that nobody owns
+	newcomer  bool  // a transfer is through, the machine does not know yet
+	dropped   uint8 // egress legs that another one replaces, a bit each
+	records   uint8
+	accepts   uint8
+	connects  uint8
+	refused   uint8 // end requests that we know Meta refuses, a bit each
+	abandoned bool
+}
+
+// slot is where the egress leg of that attempt lives.
+func slot(leg uint8) uint8 { return (leg - 1) % 2 }
+
+// The stack behind a line that we dialled, and what its phone does.
+
+func (r *runner) phoneRings(i uint8) {
+	l := &r.w.lines[i]
+	l.rung = true
+	if l.silent {
+		l.toPeer.put(msgCANCEL)
+		return
+	}
+	r.note(i, noteRinging)
+}
+
+func (r *runner) phonePicks(i uint8) {
+	l := &r.w.lines[i]
+	l.final = true
+	l.phone = phoneTalking // the stack has sent ACK
+	if l.silent {
+		l.byeOut = true
+		l.toPeer.put(msgBYE)
+		return
+	}
+	r.note(i, noteAccepted)
+}
+
+func (r *runner) phoneRefuses(i uint8, n note) {
+	l := &r.w.lines[i]
+	l.final = true
+	l.phone = phoneGone
+	r.note(i, n)
+}
+
+func (r *runner) phoneHangsUp(i uint8) {
+	l := &r.w.lines[i]
+	if r.w.scene == sceneOutbound {
+		l.phone = phoneClosing
+		l.toUs.put(msgBYE)
+		return
+	}
+	l.phone = phoneGone // the stack has answered
+	r.note(i, noteHungup)
+}
+
+func (r *runner) calleeGets(i uint8, m msg) {
+	l := &r.w.lines[i]
+	switch m {
+	case msgCANCEL:
+		if l.phone == phoneInvited {
+			r.phoneRefuses(i, noteRefused)
+		}
+	case msgBYE:
+		l.phone = phoneGone
+		r.note(i, noteByeDone)
+	case msg180, msg200, msg486, msg487, msgACK, msgBYEOK, numMsg:
+	}
+}
+
+// The stack towards a phone that calls us.
+
+func (r *runner) callingGets(m msg) {
+	l := &r.w.lines[0]
+	switch m {
+	case msgCANCEL:
+		if !l.final {
+			l.final, l.cancelled = true, true
+			l.toPeer.put(msg487)
+			r.note(0, noteCancelled)
+		}
+	case msgACK:
+		if !l.byeOut {
+			r.note(0, noteAcked)
+		}
+	case msgBYE: // may overtake the ACK
+		l.toPeer.put(msgBYEOK)
+		r.note(0, noteHungup)
+	case msgBYEOK:
+		r.note(0, noteByeDone)
+	case msg180, msg200, msg486, msg487, numMsg:
+	}
+}
+
+// note puts news into the mailbox, unless the leg is past all news.
+func (r *runner) note(i uint8, n note) {
+	w := &r.w
+	over := w.so[i].Closed
+	switch w.scene {
+	case sceneInbound:
+	case sceneOutbound:
+		over = w.si.Closed
+	case sceneClicked:
+		over = w.su.Closed
+	}
+	if !over {
+		w.lines[i].box.put(n)
+	}
+}
+
+// A phone that calls us.
+
+func (r *runner) callerGets(m msg) {
+	l := &r.w.lines[0]
+	switch m {
+	case msg200:
+		if l.phone == phoneInvited {
+			l.toUs.put(msgACK)
+			l.phone = phoneTalking
+			if l.gaveUp {
+				l.toUs.put(msgBYE)
+				l.phone = phoneClosing
+			}
+		}
+	case msg486, msg487, msgBYEOK:
+		l.phone = phoneGone
+	case msgBYE:
+		l.toUs.put(msgBYEOK)
+		l.phone = phoneGone
+	case msg180, msgACK, msgCANCEL, numMsg:
+	}
+}
+
+// linePort is what the legs of a SIP line do.
+type linePort struct {
+	r *runner
+	i uint8
+}
+
+func (p *linePort) emit(ev event) { p.r.emit(ev) }
+
+func (p *linePort) do(a sipAct, _ Cause) {
+	r, l := p.r, &p.r.w.lines[p.i]
+	switch a {
+	case sipPrepare:
+		r.note(p.i, notePrepared)
+	case sipInvite:
+		if r.w.scene == sceneInbound && r.w.m.Phase == Ending {
+			r.fail("an INVITE left for a call that is ending")
+		}
+		l.phone = phoneInvited
+	case sipCancel:
+		if !l.rung {
+			r.fail("a CANCEL before any response")
+		}
+		if !l.final {
+			l.toPeer.put(msgCANCEL)
+		}
+	case sipBye:
+		if r.w.scene == sceneOutbound && !r.w.si.Up {
+			r.fail("a BYE before the ACK")
+		}
+		if l.byeOut {
+			r.fail("a second BYE")
+		}
+		l.byeOut = true
+		l.toPeer.put(msgBYE)
+	case sipRing:
+		if !l.final {
+			l.toPeer.put(msg180)
+		}
+	case sipAnswer:
+		if !l.final {
+			l.final = true
+			l.toPeer.put(msg200)
+		}
+	case sipRefuse:
+		if !l.final {
+			l.final = true
+			l.toPeer.put(msg486)
+		}
+	case sipTone:
+	}
+}
+
+// Meta takes a request.
+
+func (r *runner) cloudTakes() graphResult {
+	w := &r.w
+	c := &w.cloud
+	switch c.req {
+	case reqPrepare: // ours
+		return resultOK
+	case reqConnect:
+		c.state = cloudLive
+		return resultOK
+	case reqPreAccept, reqAccept:
+		if c.state == cloudLive {
+			c.touched = true
+			return resultOK
+		}
+	case reqReject, reqTerminate:
+		wrong := c.req == reqReject && c.touched || c.req == reqTerminate && !c.touched && w.scene == sceneInbound
+		switch {
+		case c.state != cloudLive:
+		case wrong:
+			return resultRefused
+		default:
+			c.state = cloudGone
+			r.hook(hookTerminate)
+			return resultOK
+		}
+	case noReq:
+	}
+	return resultGone
+}
+
+func (r *runner) cloudReplies(result graphResult) {
+	c := &r.w.cloud
+	c.rep, c.result = c.req, result
+	c.req = noReq
+}
+
+func (r *runner) hook(h hook) {
+	r.w.cloud.hooks[h]++
+	r.w.cloud.sent[h] = true
+}
+
+// hookArrives is the registry's part: which call a webhook is for.
+func (r *runner) hookArrives(h hook) {
+	w := &r.w
+	w.told = w.told || h == hookTerminate
+	switch {
+	case w.scene == sceneInbound && h == hookConnect:
+		if !w.born && !w.tombstone { // else dead on arrival, or said twice
+			w.born = true
+			w.m.start(r)
+		}
+	case w.scene == sceneInbound && !w.born:
+		w.tombstone = true
+	case w.scene == sceneInbound:
+		w.wi.terminated(NoCause, &r.graph)
+	case w.wo.orphaned(): // our tag, and nobody owns the call
+		if h != hookTerminate && h != hookRejected {
+			w.stray = true
+		}
+	default:
+		r.hookOut(h)
+	}
+}
+
+func (r *runner) hookOut(h hook) {
+	w := &r.w
+	switch h {
+	case hookRinging:
+		w.wo.ringing(&r.graph)
+	case hookAnswer:
+		w.wo.named()
+		if !w.wo.Closed && !w.wo.HasAnswer {
+			w.cloud.applied = 1
+		}
+	case hookAccepted:
+		w.wo.accepted(&r.graph)
+	case hookRejected:
+		w.wo.rejected(&r.graph)
+	case hookTerminate:
+		w.wo.terminated(NoCause, &r.graph)
+	case hookConnect, numHook:
+	}
+}
+
+// graphLink is what the WhatsApp leg does.
+type graphLink struct{ r *runner }
+
+func (g *graphLink) emit(ev event) { g.r.emit(ev) }
+
+func (g *graphLink) wait(t legTimer, _ uint8) { g.r.w.timers |= 1 << t }
+
+func (g *graphLink) request(q graphReq) {
+	w := &g.r.w
+	if w.cloud.req != noReq || w.cloud.rep != noReq {
+		g.r.fail("two Graph requests in flight on one leg")
+	}
+	switch q {
+	case reqAccept:
+		w.accepts++
+		if w.accepts > 2 {
+			g.r.fail("accept was sent a third time")
+		}
+		if w.m.Phase != Answering {
+			g.r.fail("accept for a call that is not being answered")
+		}
+	case reqConnect:
+		w.connects++
+		if w.connects > 1 {
+			g.r.fail("connect was sent twice: it could ring twice")
+		}
+	case reqReject, reqTerminate:
+		if w.refused&(1<<q) != 0 {
+			g.r.fail("an end request again that was refused")
+		}
+	case noReq, reqPrepare, reqPreAccept:
+	}
+	w.cloud.req = q
+}

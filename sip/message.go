@@ -17,6 +17,7 @@ type message struct {
 	reason  string // response
 	fields  []field
 	body    []byte
+	from    endpoint // where it came from
 }
 
 // field is one header field, or one member of a comma list of Via, Route,
@@ -75,6 +76,15 @@ func (m *message) cseq() (uint32, string) {
 		return 0, ""
 	}
 	return uint32(n), strings.TrimSpace(method)
+}
+
+// setCSeq rewrites CSeq with one blank, whatever stood between its parts.
+func (m *message) setCSeq(n int, method string) {
+	for i := range m.fields {
+		if m.fields[i].name == "CSeq" {
+			m.fields[i].value = strconv.Itoa(n) + " " + method
+		}
+	}
 }
 
 // bytes returns the message as it goes on the wire, with its Content-Length.

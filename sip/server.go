@@ -1,11 +1,23 @@
 // Package sip places and takes calls on SIP trunks. It never looks into a
 // session description, and it lets nobody in who is not a trunk.
+//
+// Transport and transactions (RFC 3261 sections 17 and 18) are our own: they
+// have to refuse before they parse, keep the order of what arrives, bound what
+// a peer can make them hold, and end calls whose owner died in a crash.
 package sip
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
 	"log/slog"
+	"net"
 	"net/netip"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,71 +25,317 @@ import (
 	"wagate/config"
 )
 
-// Server speaks SIP on every configured listener.
-type Server struct{ tm timing }
+// What the server may hold at once; beyond it new calls are refused with 503.
+const (
+	maxServerTx = 20000
+	maxSessions = 5000
+)
 
-// New binds every listener of cfg. Answers to what is sent are read at once;
-// calls from the trunks are taken when Serve runs.
-func New(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prometheus.Registerer) (*Server, error) {
-	return nil, ErrClosed
+// Server speaks SIP on every configured listener.
+type Server struct {
+	tm         timing
+	log        *slog.Logger
+	metrics    *metrics
+	resolver   *net.Resolver
+	publicHost string
+	publicPort int
+	seed       maphash.Seed
+
+	ctx  context.Context // its end is the server's end
+	stop context.CancelFunc
+	work sync.WaitGroup
+
+	sockets   []*socket
+	listeners []net.Listener
+	limits    *limiter
+
+	acl      atomic.Pointer[acl]
+	draining atomic.Bool
+	serving  atomic.Bool
+	incoming func(*Session, Incoming) // set before serving
+
+	connMu    sync.Mutex
+	conns     map[netip.AddrPort]*conn
+	perSource map[netip.Addr]int
+
+	mu       sync.Mutex // a leaf: map work only
+	closed   bool
+	trunks   []*trunk
+	retired  []*trunk // replaced by a reload, with calls still on them
+	clients  map[string]*clientTx
+	servers  map[string]*serverTx
+	merged   map[string]*serverTx
+	sessions map[sessionKey]*Session
+	strays   map[string]time.Time // late dialogs that got their BYE
+	newTrunk chan struct{}        // a token: trunks changed, probe them
 }
 
-// Addr returns the bound address of the first listener of a protocol, "udp" or "tcp".
-func (s *Server) Addr(proto string) netip.AddrPort { return netip.AddrPort{} }
+// sessionKey names a dialog, or one that may come: our tag is enough.
+type sessionKey struct{ callID, localTag string }
 
-// Serve takes calls until ctx ends.
-func (s *Server) Serve(ctx context.Context, incoming func(*Session, Incoming)) error { return nil }
+// New binds every listener of cfg, and from then on reads them: answers to
+// Recover need that. Calls are taken when Serve runs. A nil registerer keeps
+// the metrics private.
+func New(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prometheus.Registerer) (*Server, error) {
+	return newServer(cfg, trunks, log, reg, defaultTiming())
+}
 
-// Reload swaps the trunks; live sessions keep the trunk they were born with.
-func (s *Server) Reload(trunks []config.Trunk) error { return nil }
+func newServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prometheus.Registerer, tm timing) (*Server, error) {
+	s := &Server{
+		tm: tm, log: log, metrics: newMetrics(reg), resolver: net.DefaultResolver, seed: maphash.MakeSeed(), limits: newLimiter(),
+		conns: map[netip.AddrPort]*conn{}, perSource: map[netip.Addr]int{},
+		clients: map[string]*clientTx{}, servers: map[string]*serverTx{}, merged: map[string]*serverTx{},
+		sessions: map[sessionKey]*Session{}, strays: map[string]time.Time{}, newTrunk: make(chan struct{}, 1),
+	}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	if cfg.PublicHost != "" {
+		host, port, ok := splitHost(cfg.PublicHost)
+		if a, err := netip.ParseAddr(cfg.PublicHost); err == nil {
+			host, port, ok = hostOf(a), 0, true
+		}
+		if !ok {
+			return nil, fmt.Errorf("public_host %q: write a name or an address, with a port if it differs", cfg.PublicHost)
+		}
+		s.publicHost, s.publicPort = host, port
+	}
+	if err := s.Reload(trunks); err != nil {
+		return nil, err
+	}
+	for _, l := range cfg.Listen {
+		if err := s.listen(l); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	if len(s.sockets)+len(s.listeners) == 0 {
+		return nil, errors.New("no SIP listener configured")
+	}
+	for _, sock := range s.sockets {
+		s.work.Go(func() { s.readUDP(sock) })
+	}
+	for _, l := range s.listeners {
+		s.work.Go(func() { s.accept(l) })
+	}
+	s.work.Go(s.keepNames)
+	return s, nil
+}
 
-// Drain answers OPTIONS and new calls with 503 from now on.
-func (s *Server) Drain() {}
+// Serve takes calls until ctx ends, and probes the targets. incoming gets each
+// call on its own goroutine and either binds or refuses it.
+func (s *Server) Serve(ctx context.Context, incoming func(*Session, Incoming)) error {
+	s.mu.Lock()
+	s.incoming = incoming
+	s.mu.Unlock()
+	s.serving.Store(true)
+	defer s.serving.Store(false)
+	s.probe(ctx)
+	return nil
+}
 
-// Close ends the server at once.
-func (s *Server) Close() error { return nil }
+// Reload swaps the trunks, whole or not at all. Calls that are up keep the
+// trunk that they were born with, and its addresses.
+func (s *Server) Reload(trunks []config.Trunk) error {
+	var fresh []*trunk
+	for _, cfg := range trunks {
+		t, err := newTrunk(cfg)
+		if err != nil {
+			return err
+		}
+		t.resolve(s.ctx, s.resolver)
+		fresh = append(fresh, t)
+	}
+	s.mu.Lock()
+	for _, old := range s.trunks {
+		for _, t := range fresh {
+			t.inherit(old)
+		}
+	}
+	s.retired = append(s.retired, s.trunks...)
+	s.trunks = fresh
+	s.mu.Unlock()
+	s.metrics.setTrunks(fresh)
+	s.recompile()
+	select {
+	case s.newTrunk <- struct{}{}:
+	default:
+	}
+	return nil
+}
 
-// Targets returns the trunk's targets, those known to be dead last.
-func (s *Server) Targets(trunk string) []string { return nil }
+// recompile rebuilds who may send.
+func (s *Server) recompile() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retired = slices.DeleteFunc(s.retired, func(t *trunk) bool { return t.live.Load() == 0 })
+	s.acl.Store(compile(s.trunks, s.retired))
+}
 
-// Up tells whether a target of the trunk answers OPTIONS.
-func (s *Server) Up(trunk string) bool { return false }
+// keepNames resolves the trunks' names again and again, and sweeps what only
+// time removes.
+func (s *Server) keepNames() {
+	tick := time.NewTicker(s.tm.resolve)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case now := <-tick.C:
+			for _, t := range s.allTrunks() {
+				t.resolve(s.ctx, s.resolver)
+			}
+			s.recompile()
+			s.sweep(now)
+		}
+	}
+}
 
-// Prepare builds the INVITE; nothing leaves before Start.
-func (s *Server) Prepare(o Outgoing, notify func(Event)) (*Session, error) { return nil, ErrClosed }
+func (s *Server) sweep(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, until := range s.strays {
+		if now.After(until) {
+			delete(s.strays, key)
+		}
+	}
+}
 
-// Recover ends at the far end what a crash left behind.
-func (s *Server) Recover(ctx context.Context, state []byte, r Reason) error { return nil }
+// maxStrays bounds the memory of late dialogs; beyond it they get no BYE.
+const maxStrays = 10000
 
-// Session is one call on a trunk.
-type Session struct{}
+// firstStray tells whether a late dialog is seen for the first time.
+func (s *Server) firstStray(key string) bool {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if until, seen := s.strays[key]; (seen && now.Before(until)) || len(s.strays) >= maxStrays {
+		return false
+	}
+	s.strays[key] = now.Add(s.tm.limit())
+	return true
+}
 
-// Bind makes h the owner of an incoming call.
-func (c *Session) Bind(h Handling) {}
+func (s *Server) allTrunks() []*trunk {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.trunks)
+}
 
-// Start sends the INVITE.
-func (c *Session) Start() {}
+// trunk returns a configured trunk, or nil.
+func (s *Server) trunk(name string) *trunk {
+	for _, t := range s.allTrunks() {
+		if t.cfg.Name == name {
+			return t
+		}
+	}
+	return nil
+}
 
-// State returns what must be on disk.
-func (c *Session) State() []byte { return nil }
+// Targets returns the trunk's targets as URIs, in order of preference, those
+// known to be dead last. It is empty for an unknown trunk, and while none of
+// its names could be resolved.
+func (s *Server) Targets(trunk string) []string {
+	if t := s.trunk(trunk); t != nil {
+		return t.targets(time.Now())
+	}
+	return nil
+}
 
-// CallID returns the Call-ID.
-func (c *Session) CallID() string { return "" }
+// Up tells whether a target of the trunk answers OPTIONS. Before the first
+// verdict, and without probing, a trunk counts as up.
+func (s *Server) Up(trunk string) bool {
+	t := s.trunk(trunk)
+	return t != nil && t.up()
+}
 
-// Cancel gives up.
-func (c *Session) Cancel(r Reason) {}
+// Drain answers OPTIONS and new calls with 503 from now on. Calls that are up
+// go on.
+func (s *Server) Drain() { s.draining.Store(true) }
 
-// Bye hangs up.
-func (c *Session) Bye(r Reason) {}
+// Close ends the server at once: sockets, timers, sessions. Calls are to be
+// ended before, it sends nothing.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	clients, servers := make([]*clientTx, 0, len(s.clients)), make([]*serverTx, 0, len(s.servers))
+	for _, tx := range s.clients {
+		clients = append(clients, tx)
+	}
+	for _, tx := range s.servers {
+		servers = append(servers, tx)
+	}
+	s.mu.Unlock()
+	s.stop()
+	var err error
+	for _, sock := range s.sockets {
+		err = errors.Join(err, sock.conn.Close())
+	}
+	for _, l := range s.listeners {
+		err = errors.Join(err, l.Close())
+	}
+	for _, tx := range clients {
+		tx.end()
+	}
+	for _, tx := range servers {
+		tx.end()
+	}
+	s.work.Wait()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
 
-// Ring sends 180.
-func (c *Session) Ring() {}
+// spawn runs f until it returns; Close waits for it. It refuses when the
+// server is closed.
+func (s *Server) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.work.Go(f)
+	return true
+}
 
-// Answer sends 200.
-func (c *Session) Answer(sdp []byte) {}
+// remember makes a Session known to what arrives for it.
+func (s *Server) remember(c *Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions[c.key()] = c
+}
 
-// Refuse sends a final refusal.
-func (c *Session) Refuse(status int, r Reason, retryAfter time.Duration) {}
+func (s *Server) forget(c *Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if key := c.key(); s.sessions[key] == c {
+		delete(s.sessions, key)
+	}
+}
 
-// Abandon lets sip end it alone.
-func (c *Session) Abandon() {}
+// key names the Session for what arrives.
+func (c *Session) key() sessionKey {
+	c.stateMu.Lock()
+	defer c.stateMu.Unlock()
+	local := c.state.From
+	if c.state.Dialog != nil {
+		local = c.state.Dialog.Local
+	}
+	return sessionKey{c.state.CallID, tag(local)}
+}
+
+// session finds the Session of a request inside a dialog.
+func (s *Server) session(m *message) *Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sessions[sessionKey{m.get("Call-ID"), tag(m.get("To"))}]
+}
+
+// known tells whether an address is a trunk's.
+func (s *Server) known(a netip.Addr) bool { return s.acl.Load().known(a) }
+
+// guard keeps a panic in a handler or timer from taking the daemon along.
+func (s *Server) guard() {
+	if p := recover(); p != nil {
+		s.metrics.reject("panic")
+		s.log.Error("sip handler panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+	}
+}

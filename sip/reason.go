@@ -1,0 +1,90 @@
+package sip
+
+import (
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// How long text of ours may be in a header.
+const (
+	maxName   = 64  // characters of a display name
+	maxText   = 64  // characters of a Reason's text
+	maxHeader = 256 // characters of an X-WA header
+)
+
+// printable keeps what may stand in a header and is seen: no control
+// characters, no line ends, no invisible or broken text. It cuts after limit
+// characters.
+func printable(s string, limit int) string {
+	var b strings.Builder
+	n := 0
+	for _, r := range s {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			continue
+		}
+		if n++; n > limit {
+			break
+		}
+		b.WriteRune(r)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// quote makes a quoted-string.
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+// fields returns the headers that carry a reason (RFC 3326, CONTRACT 3).
+func (r Reason) fields() []field {
+	var fs []field
+	if r.Q850 > 0 {
+		value := "Q.850;cause=" + strconv.Itoa(r.Q850)
+		if text := printable(r.Text, maxText); text != "" {
+			value += ";text=" + quote(text)
+		}
+		fs = append(fs, field{"Reason", value})
+	}
+	if text := printable(r.WAError, maxHeader); text != "" {
+		fs = append(fs, field{"X-WA-Error", text})
+	}
+	return fs
+}
+
+func (m *message) addReason(r Reason) { m.fields = append(m.fields, r.fields()...) }
+
+// q850 reads the Q.850 cause of a message; other protocols and nonsense are
+// zero.
+func q850(m *message) int {
+	for _, value := range m.all("Reason") {
+		list, _ := splitOutside(value, ',', false)
+		for _, member := range list {
+			protocol, tail, _ := strings.Cut(member, ";")
+			if !strings.EqualFold(strings.Trim(protocol, " \t"), "Q.850") {
+				continue
+			}
+			ps, _ := parseParams(tail)
+			text, _ := ps.get("cause")
+			if cause, ok := digits(text, 127); ok {
+				return cause
+			}
+		}
+	}
+	return 0
+}
+
+// retryAfter reads Retry-After, comment and parameters ignored.
+func retryAfter(m *message) time.Duration {
+	value := m.get("Retry-After")
+	if end := strings.IndexAny(value, " \t;("); end >= 0 {
+		value = value[:end]
+	}
+	n, ok := digits(value, 1<<30)
+	if !ok {
+		return 0
+	}
+	return time.Duration(n) * time.Second
+}

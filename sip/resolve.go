@@ -1,0 +1,200 @@
+package sip
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// lookupLimit bounds one round of name resolution of one target.
+const lookupLimit = 2 * time.Second
+
+// resolve finds out what the trunk's names mean now. A name that cannot be
+// resolved keeps its last meaning, so that a dead resolver ends no calls; what
+// is known of an address survives.
+func (t *trunk) resolve(ctx context.Context, r *net.Resolver) {
+	var fresh []place
+	for _, n := range t.names {
+		found := lookup(ctx, r, n)
+		if len(found) == 0 {
+			t.mu.Lock()
+			for _, p := range t.places {
+				if p.proxy == n.proxy && (p.text == n.text || strings.EqualFold(origin(p, t.names), n.text)) {
+					found = append(found, p)
+				}
+			}
+			t.mu.Unlock()
+		}
+		fresh = append(fresh, found...)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range fresh {
+		for _, old := range t.places {
+			if old.to == fresh[i].to && old.proxy == fresh[i].proxy {
+				fresh[i].dead, fresh[i].down = old.dead, old.down
+			}
+		}
+	}
+	t.places = fresh
+}
+
+// origin returns the configured target that a place of an SRV name came from.
+func origin(p place, names []name) string {
+	for _, n := range names {
+		if p.srv == n.uri.host {
+			return n.text
+		}
+	}
+	return ""
+}
+
+// lookup resolves one target: an address as it stands, a name with a port or a
+// name without SRV records by its addresses, else by SRV (RFC 3263).
+func lookup(ctx context.Context, r *net.Resolver, n name) []place {
+	proto := n.uri.transport()
+	if proto == "" {
+		proto = "udp"
+	}
+	port := n.uri.port
+	if a, ok := n.uri.addr(); ok {
+		if port == 0 {
+			port = defaultPort
+		}
+		return []place{{text: n.text, proxy: n.proxy, to: endpoint{proto, addrPort(a, port)}}}
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
+	defer cancel()
+	if port == 0 {
+		if places := lookupSRV(ctx, r, n, proto); len(places) > 0 {
+			return places
+		}
+		port = defaultPort
+	}
+	addrs := lookupAddrs(ctx, r, n.uri.host)
+	if len(addrs) == 0 {
+		return nil
+	}
+	return []place{{text: n.text, proxy: n.proxy, to: endpoint{proto, addrPort(addrs[0], port)}, extra: addrs[1:]}}
+}
+
+// lookupSRV expands a name by its SRV records, in their order.
+func lookupSRV(ctx context.Context, r *net.Resolver, n name, proto string) []place {
+	_, records, err := r.LookupSRV(ctx, "sip", proto, n.uri.host)
+	if err != nil {
+		return nil
+	}
+	var places []place
+	for _, rec := range records {
+		host := strings.TrimSuffix(rec.Target, ".")
+		addrs := lookupAddrs(ctx, r, host)
+		if len(addrs) == 0 {
+			continue
+		}
+		text := "sip:" + host + ":" + strconv.Itoa(int(rec.Port)) + ";transport=" + proto
+		places = append(places, place{
+			text: text, proxy: n.proxy, srv: n.uri.host,
+			to: endpoint{proto, netip.AddrPortFrom(addrs[0], rec.Port)}, extra: addrs[1:],
+		})
+	}
+	return places
+}
+
+// lookupAddrs resolves a host, IPv4 first, in a stable order.
+func lookupAddrs(ctx context.Context, r *net.Resolver, host string) []netip.Addr {
+	addrs, err := r.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil
+	}
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
+	}
+	slices.SortStableFunc(addrs, func(a, b netip.Addr) int {
+		if c := btoi(a.Is6()) - btoi(b.Is6()); c != 0 {
+			return c
+		}
+		return a.Compare(b)
+	})
+	return addrs
+}
+
+// acl is who may send: every address of every trunk, compiled.
+type acl struct {
+	exact    map[netip.Addr][]grant
+	prefixes []prefixGrant
+}
+
+// grant lets an address speak as a trunk; only some may place calls.
+type grant struct {
+	trunk   *trunk
+	invites bool
+}
+
+type prefixGrant struct {
+	prefix netip.Prefix
+	grant
+}
+
+// compile builds the acl. Retired trunks speak in their dialogs only.
+func compile(trunks []*trunk, retired []*trunk) *acl {
+	a := &acl{exact: map[netip.Addr][]grant{}}
+	for i, t := range slices.Concat(trunks, retired) {
+		current := i < len(trunks)
+		for _, p := range t.cfg.Sources {
+			a.prefixes = append(a.prefixes, prefixGrant{p, grant{t, current}})
+		}
+		t.mu.Lock()
+		for _, p := range t.places {
+			for _, addr := range append([]netip.Addr{p.to.addr.Addr()}, p.extra...) {
+				a.exact[addr] = append(a.exact[addr], grant{t, current && len(t.cfg.Sources) == 0 && !p.proxy})
+			}
+		}
+		t.mu.Unlock()
+	}
+	return a
+}
+
+// known tells whether an address is any trunk's.
+func (a *acl) known(addr netip.Addr) bool {
+	if len(a.exact[addr]) > 0 {
+		return true
+	}
+	for i := range a.prefixes {
+		if a.prefixes[i].prefix.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// caller returns the trunk as which an address may place calls, or nil.
+func (a *acl) caller(addr netip.Addr) *trunk {
+	for _, g := range a.exact[addr] {
+		if g.invites {
+			return g.trunk
+		}
+	}
+	for i := range a.prefixes {
+		if p := &a.prefixes[i]; p.invites && p.prefix.Contains(addr) {
+			return p.trunk
+		}
+	}
+	return nil
+}
+
+// any returns a trunk that the address belongs to, calls or not, or nil.
+func (a *acl) any(addr netip.Addr) *trunk {
+	if grants := a.exact[addr]; len(grants) > 0 {
+		return grants[0].trunk
+	}
+	for i := range a.prefixes {
+		if p := &a.prefixes[i]; p.prefix.Contains(addr) {
+			return p.trunk
+		}
+	}
+	return nil
+}

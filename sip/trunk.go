@@ -1,0 +1,266 @@
+package sip
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"wagate/config"
+)
+
+// trunk is a configured peer and what is known of it.
+type trunk struct {
+	cfg   config.Trunk
+	proxy string       // outbound_proxy as a URI, "" for none
+	live  atomic.Int64 // sessions
+	said  atomic.Int32 // the last verdict that was logged: 0 none, 1 down, 2 up
+
+	mu     sync.Mutex
+	names  []name  // one per configured target, and the proxy
+	places []place // what they mean now, in order of preference
+	realm  string  // the realm whose challenges are answered; bound by the first
+}
+
+// name is a configured target.
+type name struct {
+	text   string
+	uri    uri
+	weight int
+	proxy  bool
+}
+
+// place is one address of a trunk.
+type place struct {
+	text  string // the URI under which Targets names it
+	to    endpoint
+	srv   string       // the name whose SRV records named it
+	extra []netip.Addr // more addresses of the same name: they may send
+	proxy bool
+	dead  time.Time // known dead until then
+	down  bool      // the last OPTIONS went unanswered
+}
+
+// newTrunk checks what only sip can check.
+func newTrunk(cfg config.Trunk) (*trunk, error) {
+	t := &trunk{cfg: cfg, proxy: cfg.OutboundProxy}
+	for _, target := range cfg.Targets {
+		n, err := newName(target.URI)
+		if err != nil {
+			return nil, fmt.Errorf("trunk %s: target %w", cfg.Name, err)
+		}
+		n.weight = target.Weight
+		t.names = append(t.names, n)
+	}
+	if t.proxy != "" {
+		if !strings.Contains(t.proxy, ":") || !strings.HasPrefix(strings.ToLower(t.proxy), "sip") {
+			t.proxy = "sip:" + t.proxy
+		}
+		n, err := newName(t.proxy)
+		if err != nil {
+			return nil, fmt.Errorf("trunk %s: outbound_proxy %w", cfg.Name, err)
+		}
+		n.proxy = true
+		t.names = append(t.names, n)
+	}
+	return t, nil
+}
+
+func newName(text string) (name, error) {
+	u, ok := parseURI(text)
+	switch {
+	case !ok || u.scheme != "sip" && u.scheme != "sips":
+		return name{}, fmt.Errorf("%q: write sip:host:port;transport=udp", text)
+	case u.scheme == "sips" || u.transport() == "tls":
+		return name{}, fmt.Errorf("%q: tls is not built yet; use transport=udp or tcp", text)
+	case u.transport() != "" && u.transport() != "udp" && u.transport() != "tcp":
+		return name{}, fmt.Errorf("%q: unknown transport; use udp or tcp", text)
+	}
+	return name{text: text, uri: u}, nil
+}
+
+// allows tells whether an address is one of the trunk's: its sources, its
+// targets or its proxy. Nothing of a call ever goes anywhere else.
+func (t *trunk) allows(a netip.Addr) bool {
+	for _, p := range t.cfg.Sources {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.places {
+		if t.places[i].to.addr.Addr() == a || slices.Contains(t.places[i].extra, a) {
+			return true
+		}
+	}
+	return false
+}
+
+// targets returns the URIs in order of preference, the dead ones last.
+func (t *trunk) targets(now time.Time) []string {
+	t.mu.Lock()
+	places := slices.Clone(t.places)
+	t.mu.Unlock()
+	places = slices.DeleteFunc(places, func(p place) bool { return p.proxy })
+	t.shuffle(places)
+	slices.SortStableFunc(places, func(a, b place) int {
+		return btoi(now.Before(a.dead)) - btoi(now.Before(b.dead))
+	})
+	texts := make([]string, 0, len(places))
+	for _, p := range places {
+		if !slices.Contains(texts, p.text) {
+			texts = append(texts, p.text)
+		}
+	}
+	return texts
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// shuffle orders neighbours that have a weight by chance in proportion to it,
+// so that they share the load; targets without one stay where they are.
+func (t *trunk) shuffle(places []place) {
+	weight := func(p place) int {
+		for _, n := range t.names {
+			if n.text == p.text {
+				return n.weight
+			}
+		}
+		return 0
+	}
+	for i := range places {
+		total, end := 0, i
+		for ; end < len(places) && weight(places[end]) > 0; end++ {
+			total += weight(places[end])
+		}
+		if total == 0 {
+			continue
+		}
+		pick := rand.IntN(total) //nolint:gosec // load sharing, not a secret
+		for j := i; j < end; j++ {
+			if pick -= weight(places[j]); pick < 0 {
+				chosen := places[j]
+				copy(places[i+1:j+1], places[i:j])
+				places[i] = chosen
+				break
+			}
+		}
+	}
+}
+
+// place returns where a target of Targets is.
+func (t *trunk) place(text string) (endpoint, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.places {
+		if t.places[i].text == text && !t.places[i].proxy {
+			return t.places[i].to, true
+		}
+	}
+	return endpoint{}, false
+}
+
+// viaProxy returns the outbound proxy's place, if there is one.
+func (t *trunk) viaProxy() (endpoint, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.places {
+		if t.places[i].proxy {
+			return t.places[i].to, true
+		}
+	}
+	return endpoint{}, false
+}
+
+// mark notes whether an address works: a dead one goes last until then.
+func (t *trunk) mark(to endpoint, deadUntil time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.places {
+		if t.places[i].to == to {
+			t.places[i].dead = deadUntil
+		}
+	}
+}
+
+// probed notes what an OPTIONS found.
+func (t *trunk) probed(to endpoint, up bool, deadUntil time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.places {
+		if t.places[i].to == to {
+			t.places[i].down, t.places[i].dead = !up, deadUntil
+		}
+	}
+}
+
+// up tells whether a target answers, as far as it was asked: before the first
+// verdict, and where probing is off, a trunk counts as up.
+func (t *trunk) up() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.places {
+		if p := &t.places[i]; !p.proxy && !p.down {
+			return true
+		}
+	}
+	return false
+}
+
+// endpoints returns every target to be probed.
+func (t *trunk) endpoints() []endpoint {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []endpoint
+	for i := range t.places {
+		if !t.places[i].proxy && !slices.Contains(all, t.places[i].to) {
+			all = append(all, t.places[i].to)
+		}
+	}
+	return all
+}
+
+// inherit takes over what is known of the same trunk before a reload.
+func (t *trunk) inherit(old *trunk) {
+	if old.cfg.Name != t.cfg.Name {
+		return
+	}
+	old.mu.Lock()
+	known, realm := slices.Clone(old.places), old.realm
+	old.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old.cfg.Auth == t.cfg.Auth && slices.Equal(old.cfg.Targets, t.cfg.Targets) {
+		t.realm = realm
+	}
+	for i := range t.places {
+		for _, p := range known {
+			if p.to == t.places[i].to {
+				t.places[i].dead, t.places[i].down = p.dead, p.down
+			}
+		}
+	}
+	t.said.Store(old.said.Load())
+}
+
+// bindRealm tells whether a realm's challenge may be answered. The first realm
+// that the trunk's own target names is the only one ever after: a password is
+// not for whoever asks (incident class I4).
+func (t *trunk) bindRealm(realm string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.realm == "" {
+		t.realm = realm
+	}
+	return t.realm == realm
+}

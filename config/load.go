@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	yaml "github.com/goccy/go-yaml"
@@ -35,6 +36,39 @@ func Load(path string) (*Config, error) {
 	return Parse(text, dir)
 }
 
+// LoadAdmin reads only http.admin of a configuration file, for a program that
+// talks to the running gateway: faults elsewhere and secrets that it cannot
+// read do not matter to it.
+func LoadAdmin(path string) (Admin, error) {
+	text, err := readFile(path)
+	if err != nil {
+		return Admin{}, fmt.Errorf("read configuration: %w", err)
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return Admin{}, fmt.Errorf("read configuration: %w", err)
+	}
+	d, c := newDecoder(), Default()
+	root, ok := d.parse(text)
+	if ok {
+		d.value(root, reflect.ValueOf(c).Elem(), "")
+	} else if len(d.faults) > 0 {
+		return Admin{}, d.err()
+	}
+	const section = "http.admin"
+	d.secrets = slices.DeleteFunc(d.secrets, func(ref secretRef) bool { return ref.path != section+".token" })
+	d.fetchSecrets(dir)
+	d.faults = slices.DeleteFunc(d.faults, func(f Fault) bool { return !strings.HasPrefix(f.Path, section) })
+	return c.HTTP.Admin, d.err()
+}
+
+func newDecoder() *decoder {
+	return &decoder{
+		faultLog: faultLog{lines: make(map[string]int)},
+		anchors:  make(map[string]ast.Node),
+	}
+}
+
 // readFile reads a little more than a configuration may have.
 func readFile(path string) (text []byte, err error) {
 	f, err := os.Open(path)
@@ -48,11 +82,7 @@ func readFile(path string) (text []byte, err error) {
 // Parse is Load for a text that is in memory; dir is where relative paths
 // start.
 func Parse(text []byte, dir string) (*Config, error) {
-	d := &decoder{
-		faultLog: faultLog{lines: make(map[string]int)},
-		anchors:  make(map[string]ast.Node),
-	}
-	c := Default()
+	d, c := newDecoder(), Default()
 	if root, ok := d.parse(text); ok {
 		d.value(root, reflect.ValueOf(c).Elem(), "")
 	}

@@ -128,6 +128,7 @@ func TestSpellings(t *testing.T) {
 		"sources: [10.0.0.0/24]", "sources: [10.0.0.5, 2001:db8::1, 10.1.0.0/16]",
 		`targets: ["sip:10.0.0.5:5060;transport=udp"]`, `targets: [{uri: "sip:pbx.example:5070;transport=tcp", weight: 2}, "sip:[2001:db8::1]"]`,
 		"caller_format: e164", "caller_format: 00",
+		`public_host: ""`, `public_host: "[2001:db8::2]:5070"`,
 		"number: support             #", "number: [support] #",
 		`number: "+351210000321"`, `number: +351210000321`,
 	)
@@ -166,6 +167,21 @@ func TestAliasesAndMergeKeys(t *testing.T) {
 	}
 	if s := c.Trunks[1]; s.Name != "second" || !s.NAT || s.MaxCalls != 7 || len(s.Targets) != 1 {
 		t.Errorf("merged trunk %+v", s)
+	}
+}
+
+func TestAdminAloneNeedsNoOtherSecret(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "wagate.yaml")
+	write(t, filepath.Join(dir, "token"), "t0ken", 0o600)
+	write(t, name, "http: {admin: {listen: \"127.0.0.1:7\", token: {file: token}}}\nwhatsapp: {verify_token: {env: WAGATE_NOT_SET}}\nunknown: 1\n", 0o600)
+	a, err := LoadAdmin(name)
+	if err != nil || a.Listen != "127.0.0.1:7" || a.Token.Reveal() != "t0ken" {
+		t.Errorf("%+v, %v", a, err)
+	}
+	write(t, filepath.Join(dir, "token"), "t0ken", 0o644)
+	if _, err := LoadAdmin(name); err == nil {
+		t.Error("an open token file is taken")
 	}
 }
 

@@ -17,11 +17,6 @@ func (c *Config) findPending(written func(path string) bool) (names []string) {
 	note("sip.tls", c.SIP.TLS != TLS{})
 	for i, t := range c.Trunks {
 		path := at("trunks", i)
-		for j, target := range t.Targets {
-			note(at(path+".targets", j)+".weight", target.Weight != 0)
-		}
-		note(path+".outbound_proxy", t.OutboundProxy != "")
-		note(path+".nat", t.NAT)
 		note(path+".register", t.Register.Registrar != "")
 		note(path+".tls", t.TLS != TLS{})
 		note(path+".dtmf", t.DTMF == "info")

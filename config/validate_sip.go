@@ -28,8 +28,8 @@ func (s SIP) check(l *faultLog) {
 			l.unique(at(path, i), text, i, seen)
 		}
 	}
-	if h := s.PublicHost; h != "" && !isHost(h) {
-		l.add("sip.public_host", "write a name or an address, without port", "%s is not a host", quoted(h))
+	if h := s.PublicHost; h != "" && !isHostPort(h) {
+		l.add("sip.public_host", "write a name or an address, with a port if it differs", "%s is not a host", quoted(h))
 	}
 	s.TLS.check(l, "sip.tls")
 }
@@ -158,11 +158,6 @@ func checkSIPURI(l *faultLog, path, text string) {
 	const hint = "write it like sip:10.0.0.5:5060;transport=udp"
 	scheme, rest, _ := strings.Cut(text, ":")
 	hostPort, params, _ := strings.Cut(rest, ";")
-	host, port, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		host, port = strings.TrimSuffix(strings.TrimPrefix(hostPort, "["), "]"), "5060"
-	}
-	n, errPort := strconv.ParseUint(port, 10, 16)
 	switch {
 	case text == "":
 		l.missing(path, hint)
@@ -170,7 +165,7 @@ func checkSIPURI(l *faultLog, path, text string) {
 	case scheme == "sips":
 		l.add(path, "use sip: over udp or tcp for now", "TLS is not built yet")
 		return
-	case scheme != "sip" || !isHost(host) || errPort != nil || n == 0:
+	case scheme != "sip" || !isHostPort(hostPort):
 		l.add(path, hint, "%s is not a SIP URI of a host", quoted(text))
 		return
 	case params == "":
@@ -185,6 +180,19 @@ func checkSIPURI(l *faultLog, path, text string) {
 			l.add(path, hint, "parameter %s is not known here", quoted(param))
 		}
 	}
+}
+
+// isHostPort says whether s is a host with or without a port, an IPv6 address
+// in brackets.
+func isHostPort(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		host, bracketed := strings.CutPrefix(s, "[")
+		host, closed := strings.CutSuffix(host, "]")
+		return bracketed == closed && isHost(host)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0 && isHost(host)
 }
 
 // isHost says whether s is a name or an address without port and brackets.

@@ -1,0 +1,220 @@
+package gateway
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"wagate/config"
+	"wagate/store"
+	"wagate/whatsapp"
+)
+
+// env is what all calls share. A call keeps the one it was born with, so a
+// reload does not change the rules under it.
+type env struct {
+	cfg     *config.Config
+	graph   func(number string) graph
+	trunks  trunks
+	audio   audio
+	book    book
+	limits  *trunkLimits
+	metrics *metrics
+	log     *slog.Logger
+	owed    func() // there is a new debt
+	over    func(c *Call)
+	depth   func(n int) // the most inputs that ever waited for a call
+}
+
+// Call is two legs and, while both are up, a bridge. Except where otherwise
+// noted, all of it is owned by the goroutine of run; others post.
+type Call struct {
+	id     string
+	env    *env
+	number config.Number
+	offer  whatsapp.Offer
+	plan   inboundPlan
+	log    *slog.Logger
+	refuse Cause // set at admission: this call is not placed at all
+
+	inbox  *mailbox[input]
+	ctx    context.Context // its end is the end of the call
+	cancel context.CancelFunc
+	ops    sync.WaitGroup
+	view   atomic.Pointer[callState] // what others may see
+
+	m       machine
+	in      *waIngress
+	out     map[uint8]*trunkLeg
+	bridge  bridge
+	pending []event // raised by legs in this turn, oldest first
+	now     time.Time
+	timer   *time.Timer
+	waits   []*time.Timer
+	rec     store.Record
+	taken   time.Time // when the callee answered
+	final   *ended
+
+	mu      sync.Mutex
+	closers []io.Closer // audio ends made beside the loop
+}
+
+// bridge lets both sides hear each other.
+type bridge interface {
+	Start()
+	Stop()
+}
+
+// ended is what is left of a call: its record and what is still owed.
+type ended struct {
+	record store.Record
+	owed   []store.Debt
+}
+
+func newCall(e *env, id string, number config.Number, offer whatsapp.Offer) *Call {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &Call{
+		id: id, env: e, number: number, offer: offer,
+		log:    e.log.With(slog.String("call", id), slog.String("direction", inbound), slog.String("number", number.Name)),
+		inbox:  newMailbox[input](),
+		ctx:    ctx,
+		cancel: cancel,
+		out:    map[uint8]*trunkLeg{},
+	}
+	c.in = newWAIngress(c)
+	c.publish()
+	return c
+}
+
+// The directions of a call, seen from the business.
+const (
+	inbound  = "inbound"  // the customer calls
+	outbound = "outbound" // the customer is called
+)
+
+// post hands over what happened. It never blocks.
+func (c *Call) post(in input) { c.inbox.put(in) }
+
+// run is the life of the call. It returns when the record is written and
+// nothing that belongs to the call runs any more.
+func (c *Call) run() {
+	defer c.finalize()
+	c.guard(c.begin)
+	for c.final == nil {
+		<-c.inbox.ready
+		for _, in := range c.inbox.take() {
+			c.guard(func() { c.handle(in) })
+		}
+	}
+}
+
+// guard runs one turn of the loop. A panic ends this call and no other.
+func (c *Call) guard(turn func()) {
+	defer c.publish()
+	defer func() {
+		fault := recover()
+		if fault == nil {
+			return
+		}
+		if testing.Testing() {
+			panic(fault)
+		}
+		c.env.metrics.panics.Inc()
+		c.log.Error("call failed", slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
+		c.pending = nil
+		if c.m.Phase >= Ending { // it failed while it was ending: nothing is left to lose
+			c.record(Internal, true)
+			return
+		}
+		c.post(stopWanted{Internal})
+	}()
+	c.now = time.Now()
+	turn()
+}
+
+// step feeds the machine, and then whatever the legs said meanwhile.
+func (c *Call) step(ev event) {
+	c.emit(ev)
+	c.drain()
+}
+
+func (c *Call) emit(ev event) { c.pending = append(c.pending, ev) }
+
+func (c *Call) drain() {
+	for len(c.pending) > 0 {
+		ev := c.pending[0]
+		c.pending = c.pending[1:]
+		before := c.m.Phase
+		c.m.step(ev, c)
+		c.log.Debug("call event", slog.Any("event", ev), slog.String("before", before.String()), slog.String("after", c.m.Phase.String()))
+	}
+	c.pending = nil
+}
+
+// do runs what may wait beside the loop, under a deadline. What f returns comes
+// back as an input; nil says nothing.
+func (c *Call) do(limit time.Duration, f func(ctx context.Context) input) {
+	c.ops.Go(func() {
+		defer func() {
+			if fault := recover(); fault != nil {
+				if testing.Testing() {
+					panic(fault)
+				}
+				c.env.metrics.panics.Inc()
+				c.log.Error("call failed", slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
+				c.post(stopWanted{Internal})
+			}
+		}()
+		ctx, cancel := context.WithTimeout(c.ctx, limit)
+		defer cancel()
+		if in := f(ctx); in != nil {
+			c.post(in)
+		}
+	})
+}
+
+// after posts in when d is over, unless the call ends before.
+func (c *Call) after(d time.Duration, in input) {
+	c.waits = append(c.waits, time.AfterFunc(d, func() { c.post(in) }))
+}
+
+// keep makes sure that an end of audio is closed with the call, whatever comes.
+func (c *Call) keep(end io.Closer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closers = append(c.closers, end)
+}
+
+// finalize writes the record, takes the names off, and leaves nothing running.
+func (c *Call) finalize() {
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	for _, t := range c.waits {
+		t.Stop()
+	}
+	c.cancel()
+	c.ops.Wait()
+	for _, in := range c.inbox.take() {
+		if late, ok := in.(dialReady); ok && late.dial != nil {
+			c.env.limits.release(c.out[late.leg].hop.Trunk)
+		}
+	}
+	c.mu.Lock()
+	closers := c.closers
+	c.closers = nil
+	c.mu.Unlock()
+	for _, end := range closers {
+		if err := end.Close(); err != nil {
+			c.log.Debug("audio did not close cleanly", slog.Any("error", err))
+		}
+	}
+	c.writeRecord()
+	c.env.depth(c.inbox.depth())
+	c.env.over(c)
+}

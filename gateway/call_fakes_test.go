@@ -1,0 +1,311 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"wagate/config"
+	"wagate/media"
+	"wagate/sip"
+	"wagate/store"
+	"wagate/whatsapp"
+)
+
+// ledger is what the fakes saw, in order, one word each.
+type ledger struct {
+	mu    sync.Mutex
+	words []string
+}
+
+func (l *ledger) write(word string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.words = append(l.words, word)
+}
+
+func (l *ledger) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	words := l.words
+	l.words = nil
+	return words
+}
+
+// fakeGraph answers each verb with the next of its results; none left is
+// success.
+type fakeGraph struct {
+	*ledger
+	results map[string][]error
+	slow    map[string]time.Duration
+}
+
+func (g *fakeGraph) ask(ctx context.Context, verb string) error {
+	g.write(verb)
+	if d := g.slow[verb]; d > 0 {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+			return errors.Join(whatsapp.ErrUnknown, ctx.Err())
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if rest := g.results[verb]; len(rest) > 0 {
+		g.results[verb] = rest[1:]
+		return rest[0]
+	}
+	return nil
+}
+
+func (g *fakeGraph) PreAccept(ctx context.Context, _ whatsapp.CallID, answer string) error {
+	return g.ask(ctx, "pre_accept:"+answer)
+}
+
+func (g *fakeGraph) Accept(ctx context.Context, _ whatsapp.CallID, answer, _ string) error {
+	return g.ask(ctx, "accept:"+answer)
+}
+
+func (g *fakeGraph) Reject(ctx context.Context, _ whatsapp.CallID) error { return g.ask(ctx, "reject") }
+
+func (g *fakeGraph) Terminate(ctx context.Context, _ whatsapp.CallID) error {
+	return g.ask(ctx, "terminate")
+}
+
+// fakeTrunks hands every INVITE to the test.
+type fakeTrunks struct {
+	*ledger
+	targets  map[string][]string
+	sessions chan *fakeSession // as many as one call may place
+	refuse   error
+}
+
+func (f *fakeTrunks) Targets(trunk string) []string { return f.targets[trunk] }
+
+func (f *fakeTrunks) Prepare(o sip.Outgoing, notify func(sip.Event)) (session, error) {
+	if f.refuse != nil {
+		return nil, f.refuse
+	}
+	return &fakeSession{ledger: f.ledger, trunks: f, out: o, notify: notify}, nil
+}
+
+type fakeSession struct {
+	*ledger
+	trunks *fakeTrunks
+	out    sip.Outgoing
+	notify func(sip.Event)
+}
+
+func (s *fakeSession) Start() {
+	s.write("INVITE " + s.out.Target + " " + s.out.To)
+	s.trunks.sessions <- s
+}
+
+func (s *fakeSession) State() []byte     { return []byte(s.out.Target) }
+func (s *fakeSession) Cancel(sip.Reason) { s.write("CANCEL " + s.out.Target) }
+func (s *fakeSession) Bye(sip.Reason)    { s.write("BYE " + s.out.Target) }
+func (s *fakeSession) Abandon()          { s.write("abandon " + s.out.Target) }
+
+func (s *fakeSession) answer() {
+	s.notify(sip.Accepted{SDP: []byte("answer")})
+}
+
+// fakeAudio makes ends of audio that fail when the test says so.
+type fakeAudio struct {
+	*ledger
+	connect   bool // peers come up at once
+	answerErr error
+	sdpErr    error
+	peer      *fakeEnd
+	sockets   []*fakeEnd
+	plain     []bool
+}
+
+func (a *fakeAudio) Peer() (peer, error) {
+	a.peer = newFakeEnd(a.ledger, "whatsapp")
+	a.peer.err = a.answerErr
+	if a.connect {
+		close(a.peer.connected)
+	}
+	return a.peer, nil
+}
+
+func (a *fakeAudio) Socket(o media.SocketOptions) (socket, error) {
+	s := newFakeEnd(a.ledger, "sip")
+	s.err = a.sdpErr
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sockets = append(a.sockets, s)
+	a.plain = append(a.plain, o.Plain)
+	return s, nil
+}
+
+type fakeEnd struct {
+	*ledger
+	side      string
+	connected chan struct{}
+	failed    chan struct{}
+	err       error
+}
+
+func newFakeEnd(l *ledger, side string) *fakeEnd {
+	return &fakeEnd{ledger: l, side: side, connected: make(chan struct{}), failed: make(chan struct{})}
+}
+
+func (e *fakeEnd) Push(*media.Frame)                              {}
+func (e *fakeEnd) SetSink(media.Sink, media.Format)               {}
+func (e *fakeEnd) Codec() media.Codec                             { return media.PCMA }
+func (e *fakeEnd) Stats() media.Stats                             { return media.Stats{PacketsIn: 1} }
+func (e *fakeEnd) Close() error                                   { return nil }
+func (e *fakeEnd) Answer(context.Context, string) (string, error) { return "sdp", e.err }
+func (e *fakeEnd) Connected() <-chan struct{}                     { return e.connected }
+func (e *fakeEnd) Failed() <-chan struct{}                        { return e.failed }
+func (e *fakeEnd) Err() error                                     { return e.err }
+func (e *fakeEnd) Open()                                          { e.write("open " + e.side) }
+func (e *fakeEnd) Offer() []byte                                  { return []byte("offer") }
+func (e *fakeEnd) SetAnswer([]byte) error                         { return e.err }
+func (e *fakeEnd) Reoffer([]byte) ([]byte, error)                 { return nil, errors.New("not here") }
+
+// fakeBook remembers what a store would.
+type fakeBook struct {
+	*ledger
+	beginErr, dialogErr error
+	endErrs             []error
+	records             []store.Record
+	owed                []store.Debt
+}
+
+func (b *fakeBook) Begin(context.Context, store.Call, string) error {
+	b.write("begin")
+	return b.beginErr
+}
+
+func (b *fakeBook) SaveDialog(_ context.Context, _ string, d store.Dialog) error {
+	b.write("save " + string(d.State))
+	return b.dialogErr
+}
+
+func (b *fakeBook) DropDialog(context.Context, string, int) error          { return nil }
+func (b *fakeBook) Progress(context.Context, string, store.Progress) error { return nil }
+
+func (b *fakeBook) End(_ context.Context, r store.Record, owed []store.Debt) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.endErrs) > 0 {
+		err := b.endErrs[0]
+		b.endErrs = b.endErrs[1:]
+		return err
+	}
+	b.records = append(b.records, r)
+	b.owed = append(b.owed, owed...)
+	return nil
+}
+
+// stage is one call among fakes, in a bubble of fake time.
+type stage struct {
+	t     *testing.T
+	seen  *ledger
+	graph *fakeGraph
+	trunk *fakeTrunks
+	audio *fakeAudio
+	book  *fakeBook
+	call  *Call
+	over  chan struct{}
+}
+
+const fakeSessions = 16
+
+// onStage runs a story about one call. The call must be over when it ends.
+func onStage(t *testing.T, hops []config.Hop, story func(s *stage)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := &ledger{}
+		s := &stage{
+			t: t, seen: l, over: make(chan struct{}),
+			graph: &fakeGraph{ledger: l, results: map[string][]error{}, slow: map[string]time.Duration{}},
+			trunk: &fakeTrunks{ledger: l, targets: map[string][]string{"pbx": {"sip:10.0.0.1"}, "two": {"sip:10.0.0.2", "sip:10.0.0.3"}}, sessions: make(chan *fakeSession, fakeSessions)},
+			audio: &fakeAudio{ledger: l, connect: true},
+			book:  &fakeBook{ledger: l},
+		}
+		cfg := config.Default()
+		cfg.Trunks = []config.Trunk{{Name: "pbx", MaxCalls: 10, MaxCPS: 10}, {Name: "two", MaxCalls: 10, MaxCPS: 10}}
+		e := &env{
+			cfg: cfg, graph: func(string) graph { return s.graph }, trunks: s.trunk, audio: s.audio, book: s.book,
+			limits: newTrunkLimits(), metrics: newMetrics(nil, "test"), log: slog.New(slog.DiscardHandler),
+			owed: func() {}, over: func(*Call) { close(s.over) }, depth: func(int) {},
+		}
+		offer := whatsapp.Offer{
+			Meta: whatsapp.Meta{Key: "k", NumberID: "1", CallID: "wacid.A", At: time.Now()},
+			User: whatsapp.User{Number: "34600111222", Name: "Nuria"}, SDP: "offer",
+		}
+		s.call = newCall(e, "call", config.Number{Name: "support"}, offer)
+		s.call.plan = inboundPlan{Route: "support", RingTimeout: 20 * time.Second, Hops: hops}
+		story(s)
+		synctest.Wait()
+		select {
+		case <-s.over:
+		default:
+			t.Fatalf("the call is still %v, last seen: %v", s.call.view.Load().phase, s.seen.take())
+		}
+	})
+}
+
+func (s *stage) start() { go s.call.run(); synctest.Wait() }
+
+// dialled returns the INVITE that has just left.
+func (s *stage) dialled() *fakeSession {
+	s.t.Helper()
+	synctest.Wait()
+	select {
+	case d := <-s.trunk.sessions:
+		return d
+	default:
+		s.t.Fatalf("no INVITE; seen: %v", s.seen.take())
+		return nil
+	}
+}
+
+// saw checks what was seen since the last look, in any order.
+func (s *stage) saw(story string, want ...string) {
+	s.t.Helper()
+	synctest.Wait()
+	got := s.seen.take()
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		s.t.Fatalf("%s:\n got %v\nwant %v", story, got, want)
+	}
+}
+
+func (s *stage) hook(ev whatsapp.Event) { s.call.post(hooked{ev}); synctest.Wait() }
+
+func (s *stage) customerHangsUp() { s.hook(whatsapp.Terminate{Meta: whatsapp.Meta{CallID: "wacid.A"}}) }
+
+// ended checks the one record.
+func (s *stage) ended(cause Cause, by string) store.Record {
+	s.t.Helper()
+	synctest.Wait()
+	s.book.mu.Lock()
+	defer s.book.mu.Unlock()
+	if len(s.book.records) != 1 {
+		s.t.Fatalf("got %d records, want 1; phase %v, seen %v", len(s.book.records), s.call.view.Load().phase, s.seen.words)
+	}
+	r := s.book.records[0]
+	if r.Cause != cause.String() || r.EndedBy != by {
+		s.t.Fatalf("record says %s by %s, want %v by %s", r.Cause, r.EndedBy, cause, by)
+	}
+	return r
+}
+
+func (s *stage) phase(want Phase) {
+	s.t.Helper()
+	synctest.Wait()
+	if got := s.call.view.Load().phase; got != want {
+		s.t.Fatalf("phase is %v, want %v", got, want)
+	}
+}

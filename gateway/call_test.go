@@ -1,0 +1,341 @@
+package gateway
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"wagate/config"
+	"wagate/media"
+	"wagate/sip"
+	"wagate/whatsapp"
+)
+
+var (
+	onePhone  = []config.Hop{{Trunk: "pbx", To: "600"}}
+	errDisk   = errors.New("disk trouble")
+	twoPhones = []config.Hop{{Trunk: "pbx", To: "600"}, {Trunk: "pbx", To: "699"}}
+)
+
+func TestCustomerTalksAndHangsUp(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.start()
+		phone := s.dialled()
+		s.saw("intent, then requests", "begin", "pre_accept:sdp", "save sip:10.0.0.1", "INVITE sip:10.0.0.1 600")
+		phone.notify(sip.Ringing{Status: 180})
+		s.phase(Ringing)
+		phone.answer()
+		s.saw("accept has the same bytes, and audio opens only after it", "open sip", "accept:sdp", "open whatsapp")
+		s.phase(Active)
+		time.Sleep(90 * time.Second)
+		s.hook(whatsapp.Terminate{Meta: whatsapp.Meta{CallID: "wacid.A"}, Duration: 89 * time.Second})
+		s.saw("the phone is hung up", "BYE sip:10.0.0.1")
+		phone.notify(sip.ByeDone{})
+		r := s.ended(Hangup, "customer")
+		if r.DurationS != 90 || r.MetaDurationS != 89 || r.SIPStatus != 200 || r.Trunk != "pbx" || r.To != "600" {
+			t.Errorf("record is %+v", r)
+		}
+	})
+}
+
+func TestPhoneHangsUp(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.start()
+		phone := s.dialled()
+		phone.answer()
+		s.phase(Active)
+		s.seen.take()
+		phone.notify(sip.Hungup{Q850: 16})
+		s.saw("the customer's call is ended at Meta", "terminate")
+		if r := s.ended(Hangup, "pbx"); r.Q850 != 16 {
+			t.Errorf("q850 is %d, want 16", r.Q850)
+		}
+	})
+}
+
+func TestNobodyAnswersSoTheNextPhoneRings(t *testing.T) {
+	onStage(t, twoPhones, func(s *stage) {
+		s.start()
+		first := s.dialled()
+		first.notify(sip.Ringing{Status: 180})
+		synctest.Wait()
+		s.seen.take()
+		time.Sleep(20 * time.Second)
+		second := s.dialled()
+		s.saw("the first is cancelled, the second rings", "CANCEL sip:10.0.0.1", "save sip:10.0.0.1", "INVITE sip:10.0.0.1 699")
+		first.answer() // crossed the CANCEL
+		s.saw("and a late answer of the first is hung up", "BYE sip:10.0.0.1")
+		first.notify(sip.ByeDone{})
+		second.answer()
+		s.phase(Active)
+		s.seen.take()
+		second.notify(sip.Hungup{})
+		s.saw("one call at Meta all along", "terminate")
+		if r := s.ended(Hangup, "pbx"); r.To != "699" {
+			t.Errorf("record names %s, want 699", r.To)
+		}
+	})
+}
+
+func TestMetaGivesUpBeforeTheLastTarget(t *testing.T) {
+	hops := []config.Hop{{Trunk: "pbx", To: "1"}, {Trunk: "pbx", To: "2"}, {Trunk: "pbx", To: "3"}, {Trunk: "pbx", To: "4"}}
+	onStage(t, hops, func(s *stage) {
+		s.start()
+		began := time.Now()
+		for range 3 {
+			phone := s.dialled()
+			phone.notify(sip.Ringing{Status: 180})
+			synctest.Wait()
+			s.seen.take()
+			time.Sleep(min(20*time.Second, s.call.env.cfg.Limits.AnswerWindow-time.Since(began)))
+			synctest.Wait()
+			phone.notify(sip.Refused{Status: 487})
+		}
+		s.saw("the fourth is not rung: the customer's patience is over", "CANCEL sip:10.0.0.1", "terminate")
+		s.ended(NoAnswer, "gateway")
+	})
+}
+
+func TestTrunkIsDownSoTheNextAddressIsDialled(t *testing.T) {
+	onStage(t, []config.Hop{{Trunk: "two", To: "600"}}, func(s *stage) {
+		s.start()
+		s.dialled().notify(sip.Failed{Err: sip.ErrSilent})
+		second := s.dialled()
+		if second.out.Target != "sip:10.0.0.3" {
+			t.Fatalf("dialled %s, want the second address", second.out.Target)
+		}
+		second.answer()
+		s.phase(Active)
+		second.notify(sip.Hungup{})
+		s.ended(Hangup, "pbx")
+	})
+}
+
+func TestCustomerHangsUpWhileItRings(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.start()
+		phone := s.dialled()
+		s.customerHangsUp()
+		s.seen.take()
+		synctest.Wait()
+		phone.notify(sip.Proceeding{Status: 100})
+		s.saw("a CANCEL waits for the first response", "CANCEL sip:10.0.0.1")
+		phone.notify(sip.Refused{Status: 487})
+		s.ended(Cancelled, "customer")
+	})
+}
+
+func TestPreAcceptIsLost(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.graph.results["pre_accept:sdp"] = []error{whatsapp.ErrUnknown, whatsapp.ErrUnknown}
+		s.audio.connect = false
+		s.start()
+		phone := s.dialled()
+		phone.notify(sip.Ringing{Status: 180})
+		time.Sleep(15 * time.Second)
+		s.seen.take()
+		phone.answer()
+		s.saw("accept does not wait for media that cannot come up", "open sip", "accept:sdp", "open whatsapp")
+		close(s.audio.peer.connected)
+		s.phase(Active)
+		s.customerHangsUp()
+		phone.notify(sip.ByeDone{})
+		s.ended(Hangup, "customer")
+	})
+}
+
+func TestAcceptIsRepeatedOnce(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.graph.results["accept:sdp"] = []error{whatsapp.ErrUnknown}
+		s.start()
+		phone := s.dialled()
+		s.seen.take()
+		phone.answer()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		s.saw("the same bytes once more", "open sip", "accept:sdp", "accept:sdp", "open whatsapp")
+		s.customerHangsUp()
+		phone.notify(sip.ByeDone{})
+		s.ended(Hangup, "customer")
+	})
+}
+
+func TestAcceptFailsForGood(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.graph.results["accept:sdp"] = []error{whatsapp.ErrUnknown, whatsapp.ErrUnknown}
+		s.start()
+		phone := s.dialled()
+		s.seen.take()
+		phone.answer()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		s.saw("both sides are ended, and nothing was sent to the customer", "open sip", "accept:sdp", "accept:sdp", "terminate", "BYE sip:10.0.0.1")
+		phone.notify(sip.ByeDone{})
+		s.ended(AnswerFailed, "gateway")
+	})
+}
+
+func TestTerminateIsNotConfirmed(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.graph.results["terminate"] = manyUnknown(100)
+		s.start()
+		phone := s.dialled()
+		phone.answer()
+		s.phase(Active)
+		phone.notify(sip.Hungup{})
+		synctest.Wait()
+		time.Sleep(endingLimit)
+		r := s.ended(Hangup, "pbx")
+		if !r.Abandoned || len(s.book.owed) != 1 || s.book.owed[0].Kind != debtTerminate {
+			t.Errorf("abandoned %v, owed %v; want a terminate for the reaper", r.Abandoned, s.book.owed)
+		}
+	})
+}
+
+func manyUnknown(n int) []error {
+	errs := make([]error, n)
+	for i := range errs {
+		errs[i] = whatsapp.ErrUnknown
+	}
+	return errs
+}
+
+func TestTokenIsRefusedSoTheEndStaysOwed(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		refused := make([]error, 100)
+		for i := range refused {
+			refused[i] = &whatsapp.APIError{Status: 401, Code: 190}
+		}
+		s.start()
+		phone := s.dialled()
+		phone.answer()
+		s.phase(Active)
+		s.graph.results["terminate"] = refused
+		phone.notify(sip.Hungup{})
+		synctest.Wait()
+		time.Sleep(endingLimit)
+		s.ended(Hangup, "pbx")
+		if len(s.book.owed) != 1 {
+			t.Errorf("owed %v, want a terminate: a refused token does not end a call", s.book.owed)
+		}
+	})
+}
+
+func TestOfferWithoutOurCodec(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.audio.answerErr = media.ErrNoCodec
+		s.start()
+		s.dialled().notify(sip.Proceeding{Status: 100})
+		s.saw("nothing was sent to Meta, so it is a reject", "begin", "save sip:10.0.0.1", "INVITE sip:10.0.0.1 600", "reject", "CANCEL sip:10.0.0.1")
+		s.call.post(sipNews{1, sip.Refused{Status: 487}})
+		s.ended(NoCodec, "gateway")
+	})
+}
+
+func TestTrunkAnswersWithoutOurCodec(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.audio.sdpErr = media.ErrNoCodec
+		s.start()
+		phone := s.dialled()
+		s.seen.take()
+		phone.answer()
+		s.saw("a clear end on both sides, and no accept", "BYE sip:10.0.0.1", "terminate")
+		phone.notify(sip.ByeDone{})
+		s.ended(NoCodec, "gateway")
+	})
+}
+
+func TestStoreCannotWrite(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.book.beginErr = errDisk
+		s.start()
+		s.saw("no phone rings for a call that is not on disk", "begin", "reject")
+		s.ended(StoreFailed, "gateway")
+	})
+}
+
+func TestDialogCannotBeWritten(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.book.dialogErr = errDisk
+		s.start()
+		s.saw("no INVITE that is not on disk", "begin", "save sip:10.0.0.1", "reject")
+		s.ended(StoreFailed, "pbx")
+	})
+}
+
+func TestAudioIsLost(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.start()
+		phone := s.dialled()
+		phone.answer()
+		s.phase(Active)
+		s.seen.take()
+		close(s.audio.sockets[0].failed)
+		s.saw("both sides are ended", "BYE sip:10.0.0.1", "terminate")
+		phone.notify(sip.ByeDone{})
+		s.ended(MediaLost, "gateway")
+	})
+}
+
+func TestWhatsAppAudioNeverComesUp(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.audio.connect = false
+		s.start()
+		phone := s.dialled()
+		phone.answer()
+		synctest.Wait()
+		time.Sleep(peerPatience)
+		s.phase(Active)
+		time.Sleep(s.call.env.cfg.Media.SetupTimeout)
+		synctest.Wait()
+		phone.notify(sip.ByeDone{})
+		s.ended(MediaFailed, "gateway")
+	})
+}
+
+func TestLongestCall(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.start()
+		phone := s.dialled()
+		phone.answer()
+		s.phase(Active)
+		time.Sleep(s.call.env.cfg.Limits.MaxDuration)
+		synctest.Wait()
+		phone.notify(sip.ByeDone{})
+		r := s.ended(MaxDuration, "gateway")
+		if got, want := r.DurationS, s.call.env.cfg.Limits.MaxDuration.Seconds(); got != want {
+			t.Errorf("talked %v s, want %v", got, want)
+		}
+	})
+}
+
+func TestRecordIsTriedAgain(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.book.endErrs = []error{errDisk, errDisk}
+		s.start()
+		phone := s.dialled()
+		s.customerHangsUp()
+		phone.notify(sip.Refused{Status: 487})
+		synctest.Wait()
+		time.Sleep(time.Second)
+		s.ended(Cancelled, "customer")
+	})
+}
+
+func TestDrainEndsTheCall(t *testing.T) {
+	onStage(t, onePhone, func(s *stage) {
+		s.start()
+		phone := s.dialled()
+		phone.answer()
+		s.phase(Active)
+		s.seen.take()
+		s.call.post(stopWanted{Draining})
+		s.saw("both sides are ended", "BYE sip:10.0.0.1", "terminate")
+		s.call.post(giveUp{}) // the PBX says nothing
+		r := s.ended(Draining, "gateway")
+		if !r.Abandoned || len(s.book.owed) != 1 || s.book.owed[0].Kind != debtDialog {
+			t.Errorf("abandoned %v, owed %v; want the dialog", r.Abandoned, s.book.owed)
+		}
+	})
+}

@@ -1,0 +1,207 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"time"
+
+	"wagate/store"
+	"wagate/whatsapp"
+)
+
+// staleAfter is the age, by Meta's clock, at which an offer is a missed call
+// and no phone rings for it any more.
+const staleAfter = 60 * time.Second
+
+// journal makes a delivery durable before Meta gets its 200.
+func (g *Gateway) journal(ctx context.Context, events []whatsapp.Journaled) ([]bool, error) {
+	rows := make([]store.Event, len(events))
+	for i, ev := range events {
+		rows[i] = store.Event{Key: ev.Key, Kind: string(ev.Kind), CallID: string(ev.CallID), At: ev.At, Body: ev.Body}
+	}
+	return g.store.Journal(ctx, rows)
+}
+
+// deliver takes a fresh webhook event to the call it is about. It never waits
+// for a call.
+func (g *Gateway) deliver(ev whatsapp.Event) {
+	switch ev := ev.(type) {
+	case whatsapp.Offer:
+		g.offered(ev)
+	case whatsapp.Answer, whatsapp.Status, whatsapp.Terminate:
+		g.news(ev)
+	case whatsapp.PermissionReply:
+		g.outcome(ev, whatsapp.OutcomeDelivered)
+		g.done(ev.Key)
+	}
+}
+
+// offered is a customer's call.
+func (g *Gateway) offered(offer whatsapp.Offer) {
+	now := time.Now()
+	e, number, ok := g.numberOf(offer.NumberID)
+	if !ok {
+		g.outcome(offer, whatsapp.OutcomeUnknown)
+		g.done(offer.Key)
+		return
+	}
+	if !offer.At.IsZero() && now.Sub(offer.At) > staleAfter {
+		g.outcome(offer, whatsapp.OutcomeStale)
+		g.missed(offer, number.Name, NoAnswer)
+		return
+	}
+	c := newCall(e.env, rand.Text(), number, offer)
+	c.plan, c.refuse = g.place(e, offer, number.Name, now)
+	switch g.registry.admit(c, offer.CallID) {
+	case duplicate:
+		g.outcome(offer, whatsapp.OutcomeDuplicate)
+		g.done(offer.Key)
+	case tombstoned: // the customer hung up before the offer reached us
+		g.outcome(offer, whatsapp.OutcomeTombstoned)
+		g.missed(offer, number.Name, Cancelled)
+	case admitted:
+		g.outcome(offer, whatsapp.OutcomeDelivered)
+		g.start(c)
+	}
+}
+
+// place says where an offer may ring, or why not.
+func (g *Gateway) place(e *running, offer whatsapp.Offer, number string, now time.Time) (inboundPlan, Cause) {
+	plan, err := e.router.inbound(inboundQuery{
+		Number: number, Caller: offer.User.Number, UserID: offer.User.UserID, Payload: payloadOf(offer), Now: now,
+	})
+	switch {
+	case err != nil:
+		return plan, NoRoute
+	case plan.Reject:
+		return plan, NotAllowed
+	case g.draining.Load():
+		return plan, Draining
+	case g.registry.count() >= e.cfg.Limits.Calls:
+		return plan, Overloaded
+	}
+	return plan, NoCause
+}
+
+// missed writes the record of a call that never rang. The intent comes first,
+// so that the event's effect and its mark are one transaction.
+func (g *Gateway) missed(offer whatsapp.Offer, number string, cause Cause) {
+	now := time.Now()
+	id := rand.Text()
+	ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
+	defer cancel()
+	err := g.store.Begin(ctx, store.Call{
+		ID: id, Direction: inbound, Number: number, NumberID: offer.NumberID, User: offer.User.Number,
+		UserID: offer.User.UserID, Name: offer.User.Name, Payload: payloadOf(offer), WACID: string(offer.CallID), StartedAt: now,
+	}, offer.Key)
+	if err == nil {
+		err = g.store.End(ctx, store.Record{
+			ID: id, Direction: inbound, Number: number, User: offer.User.Number, UserID: offer.User.UserID,
+			WACID: string(offer.CallID), Payload: payloadOf(offer), StartedAt: now, EndedAt: now,
+			Cause: cause.String(), EndedBy: "customer",
+		}, nil)
+	}
+	if err != nil {
+		g.log.Error("missed call cannot be written down", slog.Any("error", err))
+	}
+	g.log.Info("call missed", slog.String("call", id), slog.String("number", number), slog.String("cause", cause.String()))
+}
+
+// news is anything later about a call.
+func (g *Gateway) news(ev whatsapp.Event) {
+	about := ev.About()
+	c, dead := g.registry.find(about)
+	end, isEnd := ev.(whatsapp.Terminate)
+	switch {
+	case c != nil:
+		g.outcome(ev, whatsapp.OutcomeDelivered)
+		c.post(hooked{ev})
+		g.done(about.Key)
+	case dead:
+		g.outcome(ev, whatsapp.OutcomeTombstoned)
+		if isEnd {
+			g.amend(end)
+		}
+		g.done(about.Key)
+	case isEnd:
+		// Its offer may still come. The event stays undone, so that the next
+		// run knows of it too.
+		g.registry.bury(about.CallID, time.Now())
+		g.outcome(ev, whatsapp.OutcomeUnknown)
+	case g.registry.stray(about.Tag, time.Now()):
+		g.outcome(ev, whatsapp.OutcomeUnknown)
+		g.endStray(about)
+	default:
+		g.outcome(ev, whatsapp.OutcomeUnknown)
+		g.done(about.Key)
+	}
+}
+
+// endStray ends a call of ours that nobody owns: its connect reply never came.
+func (g *Gateway) endStray(about whatsapp.Meta) {
+	_, number, ok := g.numberOf(about.NumberID)
+	if !ok {
+		return
+	}
+	now := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
+	defer cancel()
+	err := g.store.AddDebt(ctx, store.Debt{
+		Kind: debtTerminate, CallID: about.Tag, Number: number.Name, WACID: string(about.CallID),
+		Since: now, Next: now, Expires: now.Add(debtLife),
+	})
+	if err != nil {
+		g.log.Error("stray call cannot be written down", slog.Any("error", err))
+		return
+	}
+	g.done(about.Key)
+	g.reaper.poke()
+}
+
+// amend adds what Meta says of a call that is over here already: the duration
+// it bills, and its error.
+func (g *Gateway) amend(ev whatsapp.Terminate) {
+	code := 0
+	for _, e := range ev.Errors {
+		code = e.Code
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
+	defer cancel()
+	if err := g.store.Amend(ctx, string(ev.CallID), int(ev.Duration/time.Second), code); err != nil {
+		g.log.Warn("record cannot be amended", slog.Any("error", err))
+	}
+}
+
+// done marks an event whose effect needs no disk. Nobody waits for it.
+func (g *Gateway) done(key string) {
+	g.background.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
+		defer cancel()
+		if err := g.store.Done(ctx, key); err != nil && !errors.Is(err, store.ErrClosed) {
+			g.log.Warn("webhook event cannot be marked done", slog.Any("error", err))
+		}
+	})
+}
+
+func (g *Gateway) outcome(ev whatsapp.Event, o whatsapp.Outcome) { g.whatsapp.Outcome(ev.Kind(), o) }
+
+// start gives a call its goroutine, unless the gateway is about to end: then
+// its event stays undone, and the next run ends it.
+func (g *Gateway) start(c *Call) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return
+	}
+	g.calls.Go(c.run)
+}
+
+// over takes a call that is written down off the registry.
+func (g *Gateway) over(c *Call) {
+	g.registry.remove(c, "", false, time.Now())
+	if g.draining.Load() && g.registry.count() == 0 {
+		g.idle()
+	}
+}

@@ -1,0 +1,224 @@
+// Package gateway turns WhatsApp calls into calls on SIP trunks and back. It
+// alone knows more than one of the packages whatsapp, sip, media and store.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"wagate/config"
+	"wagate/media"
+	"wagate/sip"
+	"wagate/store"
+	"wagate/whatsapp"
+)
+
+// Gateway is one running instance. Its methods may be called from any
+// goroutine.
+type Gateway struct {
+	log      *slog.Logger
+	metrics  *metrics
+	whatsapp *whatsapp.Metrics
+	store    *store.DB
+	engine   *media.Engine
+	sip      *sip.Server
+	webhook  *whatsapp.Webhook
+	registry *registry
+	limits   *trunkLimits
+	reaper   *reaper
+	gatherer prometheus.Gatherer
+	current  atomic.Pointer[running]
+	deepest  atomic.Int64
+
+	webhookListener, adminListener net.Listener
+	webhookServer, adminServer     *http.Server
+	certificate                    certificate
+	admin                          *admin
+
+	draining   atomic.Bool
+	drained    chan struct{} // closed when a drain has nothing left to wait for
+	drainOnce  sync.Once
+	idleOnce   sync.Once
+	background sync.WaitGroup
+	cleanups   []cleanup
+
+	mu     sync.Mutex
+	closed bool // no further calls
+	calls  sync.WaitGroup
+}
+
+// running is one version of the configuration and what was compiled from it.
+type running struct {
+	cfg     *config.Config
+	router  *router
+	clients map[string]*whatsapp.Client
+	env     *env
+}
+
+type cleanup struct {
+	name string
+	do   func() error
+}
+
+// New opens the store, binds every socket, and ends at both far ends whatever a
+// crash left behind. What it opened is closed again by Run, or by New itself
+// when it fails.
+func New(cfg *config.Config, log *slog.Logger, reg *prometheus.Registry) (*Gateway, error) {
+	if reg == nil {
+		reg = prometheus.NewRegistry()
+	}
+	g := &Gateway{
+		log: log, metrics: newMetrics(reg, Version()), whatsapp: whatsapp.NewMetrics(reg), gatherer: reg,
+		registry: newRegistry(), limits: newTrunkLimits(), drained: make(chan struct{}),
+	}
+	if err := g.open(cfg, reg); err != nil {
+		return nil, errors.Join(err, g.unwind())
+	}
+	return g, nil
+}
+
+func (g *Gateway) open(cfg *config.Config, reg *prometheus.Registry) (err error) {
+	ctx := context.Background()
+	if g.store, err = store.Open(ctx, cfg.DataDir, reg, g.log); err != nil {
+		return fmt.Errorf("open store in data_dir: %w", err)
+	}
+	g.onExit("store", g.store.Close)
+	if g.engine, err = media.NewEngine(cfg.Media, g.log, reg); err != nil {
+		return fmt.Errorf("open media: %w", err)
+	}
+	g.onExit("media", g.engine.Close)
+	if g.sip, err = sip.New(cfg.SIP, cfg.Trunks, g.log, reg); err != nil {
+		return fmt.Errorf("open sip: %w", err)
+	}
+	g.onExit("sip", g.sip.Close)
+	if g.webhook, err = whatsapp.NewWebhook(cfg.WhatsApp, g.journal, g.deliver, g.whatsapp, g.log); err != nil {
+		return fmt.Errorf("set up webhook: %w", err)
+	}
+	g.reaper = newReaper(g.store, g.metrics, g.log)
+	g.reaper.dialogs = g.sip
+	g.reaper.ender = func(number string) graphEnder {
+		if client := g.current.Load().clients[number]; client != nil {
+			return client
+		}
+		return nil
+	}
+	g.adopt(g.compile(cfg))
+	if err := g.recoverCalls(ctx); err != nil {
+		return fmt.Errorf("end the calls of the last run: %w", err)
+	}
+	return g.listen(ctx, cfg)
+}
+
+// compile makes what calls need of a configuration.
+func (g *Gateway) compile(cfg *config.Config) *running {
+	r := &running{cfg: cfg, router: newRouter(cfg), clients: map[string]*whatsapp.Client{}}
+	for _, n := range cfg.WhatsApp.Numbers {
+		r.clients[n.Name] = whatsapp.NewClient(cfg.WhatsApp, n, g.whatsapp, g.log)
+	}
+	r.env = &env{
+		cfg: cfg, trunks: sipTrunks{g.sip}, audio: mediaEngine{g.engine}, book: g.store, limits: g.limits,
+		metrics: g.metrics, log: g.log, owed: g.reaper.poke, over: g.over, depth: g.depth,
+		graph: func(number string) graph { return r.clients[number] },
+	}
+	return r
+}
+
+func (g *Gateway) adopt(r *running) {
+	old := g.current.Swap(r)
+	g.metrics.reloadOK.Set(1)
+	g.metrics.reloadTime.SetToCurrentTime()
+	if old != nil {
+		for _, client := range old.clients {
+			client.Close() // idle connections; requests on their way finish
+		}
+	}
+}
+
+// numberOf finds the business number that a webhook is for.
+func (g *Gateway) numberOf(phoneNumberID string) (*running, config.Number, bool) {
+	r := g.current.Load()
+	for _, n := range r.cfg.WhatsApp.Numbers {
+		if n.PhoneNumberID == phoneNumberID {
+			return r, n, true
+		}
+	}
+	return r, config.Number{}, false
+}
+
+// depth keeps the high-water mark of all mailboxes.
+func (g *Gateway) depth(n int) {
+	for {
+		deepest := g.deepest.Load()
+		if int64(n) <= deepest {
+			return
+		}
+		if g.deepest.CompareAndSwap(deepest, int64(n)) {
+			g.metrics.mailboxDepth.Set(float64(n))
+			return
+		}
+	}
+}
+
+// Reload takes a new configuration for all calls to come, or refuses it whole:
+// what is bound at start cannot change while the gateway runs.
+func (g *Gateway) Reload(cfg *config.Config) error {
+	err := g.reload(cfg)
+	if err != nil {
+		g.metrics.reloadOK.Set(0)
+	}
+	return err
+}
+
+func (g *Gateway) reload(cfg *config.Config) error {
+	if fixed := config.NeedsRestart(g.current.Load().cfg, cfg); len(fixed) > 0 {
+		return fmt.Errorf("nothing was changed, because a restart is needed for %v", fixed)
+	}
+	pair, err := loadCertificate(cfg.HTTP.Webhook.TLS)
+	if err != nil {
+		return err
+	}
+	next := g.compile(cfg)
+	if err := g.sip.Reload(cfg.Trunks); err != nil {
+		return fmt.Errorf("reload trunks: %w", err)
+	}
+	// Nothing below can fail.
+	g.webhook.Reload(cfg.WhatsApp)
+	g.admin.reload(cfg.HTTP.Admin)
+	g.certificate.pair.Store(pair)
+	g.adopt(next)
+	g.log.Info("configuration reloaded")
+	return nil
+}
+
+func (g *Gateway) onExit(name string, do func() error) {
+	g.cleanups = append(g.cleanups, cleanup{name, do})
+}
+
+// unwind closes what was opened, newest first.
+func (g *Gateway) unwind() error {
+	var faults []error
+	for i := len(g.cleanups) - 1; i >= 0; i-- {
+		if err := g.cleanups[i].do(); err != nil {
+			faults = append(faults, fmt.Errorf("close %s: %w", g.cleanups[i].name, err))
+		}
+	}
+	g.cleanups = nil
+	return errors.Join(faults...)
+}
+
+// WebhookAddr is where Meta's webhooks are taken.
+func (g *Gateway) WebhookAddr() string { return g.webhookListener.Addr().String() }
+
+// AdminAddr is where operators are served.
+func (g *Gateway) AdminAddr() string { return g.adminListener.Addr().String() }
+
+// SIPAddr is the bound address of the first listener of a protocol, udp or tcp.
+func (g *Gateway) SIPAddr(proto string) string { return g.sip.Addr(proto).String() }

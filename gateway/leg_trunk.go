@@ -1,0 +1,283 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"wagate/config"
+	"wagate/media"
+	"wagate/sip"
+	"wagate/store"
+)
+
+var (
+	errTrunkFull = errors.New("the trunk is at its max_calls or max_cps")
+	errNotSaved  = errors.New("the dialog cannot be written down")
+)
+
+// dialogRest is how long a dialog that was given up is left to package sip
+// before the reaper asks again.
+const dialogRest = time.Minute
+
+// trunkLeg carries out what the table of a call on a trunk decides.
+type trunkLeg struct {
+	call   *Call
+	table  sipEgress
+	hop    config.Hop
+	target string
+	plain  bool
+	dial   *trunkDial // once the INVITE is built
+	over   bool
+}
+
+// trunkDial is an INVITE with its audio.
+type trunkDial struct {
+	session session
+	socket  socket
+}
+
+func newTrunkLeg(c *Call, id uint8) *trunkLeg {
+	p := c.m.Plan
+	l := &trunkLeg{call: c, table: sipEgress{Leg: id}, hop: c.plan.Hops[p.Hop], plain: p.Plain}
+	if addresses := c.in.addresses[p.Hop]; int(p.Target) < len(addresses) {
+		l.target = addresses[p.Target]
+	}
+	c.rec.Trunk, c.rec.To = l.hop.Trunk, l.hop.To
+	return l
+}
+
+func (l *trunkLeg) emit(ev event) {
+	if e, ok := ev.(calleeEnded); ok && e.Leg == l.table.Leg {
+		l.release()
+	}
+	l.call.emit(ev)
+}
+
+// do asks something of the session. Nothing here waits for the far end.
+func (l *trunkLeg) do(a sipAct, why Cause) {
+	reason := sip.Reason{Q850: why.releaseQ850(), Text: why.String(), WAError: why.String()}
+	switch a {
+	case sipPrepare:
+		l.prepare()
+	case sipInvite:
+		l.call.log.Debug("dialling", slog.String("trunk", l.hop.Trunk), slog.String("target", l.target))
+		l.dial.session.Start()
+	case sipCancel:
+		l.dial.session.Cancel(reason)
+	case sipBye:
+		l.dial.session.Bye(reason)
+	case sipRing, sipAnswer, sipRefuse, sipTone: // for calls that others place
+	}
+}
+
+// prepare builds the INVITE and its socket, and puts on disk what is needed to
+// end the call after a crash.
+func (l *trunkLeg) prepare() {
+	c := l.call
+	id := l.table.Leg
+	c.do(prepareLimit, func(ctx context.Context) input {
+		d, err := l.build(ctx)
+		return dialReady{leg: id, dial: d, err: err}
+	})
+}
+
+// build runs beside the loop and touches nothing of the call that changes.
+func (l *trunkLeg) build(ctx context.Context) (*trunkDial, error) {
+	c := l.call
+	trunk, ok := c.env.cfg.Trunk(l.hop.Trunk)
+	if !ok {
+		return nil, sip.ErrUnknownTrunk
+	}
+	sock, err := c.env.audio.Socket(media.SocketOptions{
+		Codecs: trunk.Codecs, Sources: trunk.Sources, NAT: trunk.NAT, Plain: l.plain,
+		Remote: addressOf(ctx, l.target),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open audio towards the trunk: %w", err)
+	}
+	c.keep(sock)
+	id := l.table.Leg
+	d := &trunkDial{socket: sock}
+	d.session, err = c.env.trunks.Prepare(sip.Outgoing{
+		Trunk: l.hop.Trunk, Target: l.target, To: l.hop.To,
+		Caller:  sip.Party{Number: plus(c.offer.User.Number), Name: c.offer.User.Name},
+		Headers: l.headers(),
+		SDP:     sock.Offer(),
+		Reoffer: sock.Reoffer,
+		Answered: func(state []byte) {
+			if err := l.save(c.ctx, state); err != nil {
+				c.log.Error("dialog cannot be written down", slog.Any("error", err))
+			}
+		},
+	}, func(ev sip.Event) { c.post(sipNews{id, ev}) })
+	if err != nil {
+		return nil, fmt.Errorf("build INVITE: %w", err)
+	}
+	if !c.env.limits.acquire(trunk, time.Now()) {
+		return nil, errTrunkFull
+	}
+	if err := l.save(ctx, d.session.State()); err != nil {
+		c.env.limits.release(trunk.Name)
+		return nil, fmt.Errorf("%w: %w", errNotSaved, err)
+	}
+	return d, nil
+}
+
+// addressOf returns an address of a SIP URI's host, for the choice of our own;
+// none when it has none just now.
+func addressOf(ctx context.Context, uri string) netip.Addr {
+	_, host, ok := strings.Cut(uri, ":")
+	if !ok {
+		return netip.Addr{}
+	}
+	if at := strings.LastIndexByte(host, '@'); at >= 0 {
+		host = host[at+1:]
+	}
+	host, _, _ = strings.Cut(host, ";")
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Unmap()
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil || len(addrs) == 0 {
+		return netip.Addr{}
+	}
+	return addrs[0].Unmap()
+}
+
+func (l *trunkLeg) save(ctx context.Context, state []byte) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
+	defer cancel()
+	return l.call.env.book.SaveDialog(ctx, l.call.id, store.Dialog{
+		Attempt: int(l.table.Leg), Trunk: l.hop.Trunk, To: l.hop.To, State: state,
+	})
+}
+
+func (l *trunkLeg) headers() []sip.Header {
+	c := l.call
+	return []sip.Header{
+		{Name: "X-WA-Call", Value: c.id},
+		{Name: "X-WA-ID", Value: string(c.offer.CallID)},
+		{Name: "X-WA-Number", Value: c.number.Name},
+		{Name: "X-WA-User-ID", Value: c.offer.User.UserID},
+		{Name: "X-WA-Payload", Value: payloadOf(c.offer)},
+	}
+}
+
+// plus makes E.164 of the digits that Meta sends; "" stays anonymous.
+func plus(digits string) string {
+	if digits == "" {
+		return ""
+	}
+	return "+" + digits
+}
+
+// news takes what the session says to the table.
+func (l *trunkLeg) news(ev sip.Event) {
+	c := l.call
+	switch ev := ev.(type) {
+	case sip.Proceeding:
+		l.table.proceeding(l)
+	case sip.Ringing:
+		l.table.ringing(l)
+	case sip.Accepted:
+		l.accepted(ev.SDP)
+	case sip.Refused:
+		if !l.table.Closed && !l.table.WantEnd {
+			c.rec.SIPStatus, c.rec.Q850 = ev.Status, ev.Q850
+			if sipAlarm(ev.Status) {
+				c.log.Error("trunk refuses for a fault of the set-up", slog.String("trunk", l.hop.Trunk),
+					slog.String("to", l.hop.To), slog.Int("status", ev.Status), slog.String("reason", ev.Reason))
+			}
+		}
+		l.table.refused(causeOfSIP(ev.Status, ev.Q850), l)
+	case sip.Failed:
+		c.log.Warn("trunk failed", slog.String("trunk", l.hop.Trunk), slog.String("target", l.target), slog.Any("error", ev.Err))
+		l.table.refused(Unreachable, l)
+	case sip.Hungup:
+		if !l.table.Closed && !l.table.WantEnd {
+			c.rec.Q850 = ev.Q850
+		}
+		l.table.hungup(l)
+	case sip.ByeDone:
+		l.table.hungup(l)
+	case sip.Cancelled, sip.Acked, sip.NoAck: // for calls that others place
+	}
+}
+
+// accepted: the phone was picked up. An answer that we cannot talk to ends the
+// call with a clear cause on both sides.
+func (l *trunkLeg) accepted(sdp []byte) {
+	c := l.call
+	if l.table.Closed || l.table.WantEnd {
+		l.table.accepted(l)
+		return
+	}
+	c.rec.SIPStatus = 200
+	if err := l.dial.socket.SetAnswer(sdp); err != nil {
+		c.log.Warn("trunk's session description cannot be used", slog.String("trunk", l.hop.Trunk), slog.Any("error", err))
+		l.table.unusable()
+		cause := MediaFailed
+		if errors.Is(err, media.ErrNoCodec) {
+			cause = NoCodec
+		}
+		c.emit(stopped{cause})
+		return
+	}
+	l.dial.socket.Open()
+	l.watch(l.dial.socket)
+	l.table.accepted(l)
+}
+
+// watch reports when the PBX sends nothing any more.
+func (l *trunkLeg) watch(s socket) {
+	c := l.call
+	c.ops.Go(func() {
+		select {
+		case <-s.Failed():
+			c.post(audioFailed{sideSIP, s.Err()})
+		case <-c.ctx.Done():
+		}
+	})
+}
+
+// release gives back what the leg held, once it is over at both ends.
+func (l *trunkLeg) release() {
+	if l.over || l.dial == nil {
+		return
+	}
+	l.over = true
+	c := l.call
+	c.env.limits.release(l.hop.Trunk)
+	attempt := int(l.table.Leg)
+	if c.m.Phase < Ending { // else it goes with the record
+		c.do(saveLimit, func(ctx context.Context) input {
+			if err := c.env.book.DropDialog(ctx, c.id, attempt); err != nil {
+				c.log.Warn("ended dialog cannot be taken off the book", slog.Any("error", err))
+			}
+			return nil
+		})
+	}
+}
+
+// owed is what the next run has to see to when the leg could not finish.
+func (l *trunkLeg) owed() []store.Debt {
+	if l.table.Closed || !l.table.Sent {
+		return nil
+	}
+	l.dial.session.Abandon()
+	c := l.call
+	return []store.Debt{{
+		Kind: debtDialog, CallID: c.id, State: l.dial.session.State(),
+		Since: c.now, Next: c.now.Add(dialogRest), Expires: c.now.Add(debtLife),
+	}}
+}

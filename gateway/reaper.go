@@ -1,0 +1,224 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"wagate/sip"
+	"wagate/store"
+	"wagate/whatsapp"
+)
+
+// How an owed end is asked for again. Terminate and reject are harmless to
+// repeat, so the first tries follow each other closely.
+var debtBackoff = []time.Duration{
+	200 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second,
+	5 * time.Second, 10 * time.Second, 30 * time.Second,
+}
+
+const (
+	debtLife      = 15 * time.Minute // then an operator has to look
+	endLimit      = 2 * time.Second  // one terminate or reject
+	dialogLimit   = 40 * time.Second // CANCEL and the late 2xx of an INVITE: 64*T1 and some
+	debtsAtOnce   = 200
+	debtPollLimit = time.Minute
+)
+
+// graphEnder is what it takes to end a WhatsApp call.
+type graphEnder interface {
+	Reject(ctx context.Context, id whatsapp.CallID) error
+	Terminate(ctx context.Context, id whatsapp.CallID) error
+}
+
+// debtBook is where owed ends are kept.
+type debtBook interface {
+	Debts(ctx context.Context) ([]store.Debt, error)
+	Paid(ctx context.Context, id int64) error
+	Postpone(ctx context.Context, id int64, tries int, next time.Time) error
+}
+
+// reaper ends what nobody owns any more: calls whose end was not confirmed in
+// time, calls of an earlier run, strays. It works from the store, so a crash
+// takes nothing off its list.
+type reaper struct {
+	book    debtBook
+	ender   func(number string) graphEnder // nil when the number left the configuration
+	dialogs interface {
+		Recover(ctx context.Context, state []byte, r sip.Reason) error
+	}
+	metrics *metrics
+	log     *slog.Logger
+	wake    chan struct{} // one token: there is something new to pay
+	now     func() time.Time
+
+	work sync.WaitGroup // payments on their way
+	mu   sync.Mutex
+	busy map[int64]bool // the debts that they are for
+}
+
+func newReaper(book debtBook, m *metrics, log *slog.Logger) *reaper {
+	return &reaper{book: book, metrics: m, log: log, wake: make(chan struct{}, 1), now: time.Now, busy: map[int64]bool{}}
+}
+
+// poke tells the reaper that the book has a new entry.
+func (r *reaper) poke() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run pays debts until ctx ends.
+func (r *reaper) run(ctx context.Context) {
+	defer r.work.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		case <-timer.C:
+		}
+		timer.Reset(r.round(ctx))
+	}
+}
+
+// round starts to pay every debt that is due, and returns how long to wait for
+// the next one. A payment that takes its time holds up no other.
+func (r *reaper) round(ctx context.Context) time.Duration {
+	debts, err := r.book.Debts(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			r.log.Error("owed ends cannot be read", slog.Any("error", err))
+		}
+		return debtBackoff[len(debtBackoff)-1]
+	}
+	r.report(debts)
+	wait := debtPollLimit
+	for _, d := range debts {
+		if due := d.Next.Sub(r.now()); due > 0 {
+			wait = min(wait, due)
+			continue
+		}
+		if !r.take(d.ID) {
+			continue
+		}
+		r.work.Go(func() {
+			r.pay(ctx, d)
+			r.give(d.ID)
+			r.poke()
+		})
+	}
+	return wait
+}
+
+// take marks a debt as being paid, unless it is already, or too many are.
+func (r *reaper) take(id int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.busy[id] || len(r.busy) >= debtsAtOnce {
+		return false
+	}
+	r.busy[id] = true
+	return true
+}
+
+func (r *reaper) give(id int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.busy, id)
+}
+
+func (r *reaper) report(debts []store.Debt) {
+	count := map[string]float64{debtTerminate: 0, debtReject: 0, debtDialog: 0}
+	var oldest time.Duration
+	for _, d := range debts {
+		count[d.Kind]++
+		oldest = max(oldest, r.now().Sub(d.Since))
+	}
+	for kind, n := range count {
+		r.metrics.debts.WithLabelValues(kind).Set(n)
+	}
+	r.metrics.debtOldest.Set(oldest.Seconds())
+}
+
+// pay tries one debt once and writes down what came of it.
+func (r *reaper) pay(ctx context.Context, d store.Debt) {
+	err := r.attempt(ctx, d)
+	if ctx.Err() != nil {
+		return // it stays in the book for the next run
+	}
+	log := r.log.With(slog.String("call", d.CallID), slog.String("kind", d.Kind), slog.Int("tries", d.Tries+1))
+	switch {
+	case err == nil:
+		r.metrics.debtsPaid.WithLabelValues(d.Kind).Inc()
+		log.Debug("owed end confirmed")
+		err = r.book.Paid(ctx, d.ID)
+	case r.now().After(d.Expires):
+		r.metrics.debtsExpired.WithLabelValues(d.Kind).Inc()
+		log.Error("owed end given up, check this call at the far end", slog.Any("error", err))
+		err = r.book.Paid(ctx, d.ID)
+	default:
+		log.Debug("owed end not confirmed yet", slog.Any("error", err))
+		wait := debtBackoff[min(d.Tries, len(debtBackoff)-1)]
+		err = r.book.Postpone(ctx, d.ID, d.Tries+1, r.now().Add(wait))
+	}
+	if err != nil && ctx.Err() == nil {
+		log.Error("owed end cannot be updated", slog.Any("error", err))
+	}
+}
+
+func (r *reaper) attempt(ctx context.Context, d store.Debt) error {
+	switch d.Kind {
+	case debtDialog:
+		ctx, cancel := context.WithTimeout(ctx, dialogLimit)
+		defer cancel()
+		return r.dialogs.Recover(ctx, d.State, sip.Reason{Q850: Internal.releaseQ850(), Text: "gateway restarted", WAError: Internal.String()})
+	default:
+		return r.endGraph(ctx, d)
+	}
+}
+
+// endGraph asks with the likelier verb first. A refusal means that the call is
+// in the other state, so the other verb follows at once.
+func (r *reaper) endGraph(ctx context.Context, d store.Debt) error {
+	e := r.ender(d.Number)
+	if e == nil {
+		return errors.New("the number is no longer in the configuration")
+	}
+	verbs := []func(context.Context, whatsapp.CallID) error{e.Terminate, e.Reject}
+	if d.Kind == debtReject {
+		slices.Reverse(verbs)
+	}
+	var last error
+	for _, ask := range verbs {
+		limited, cancel := context.WithTimeout(ctx, endLimit)
+		last = ask(limited, whatsapp.CallID(d.WACID))
+		cancel()
+		if !refused(last) {
+			break
+		}
+	}
+	if gone(last) {
+		return nil
+	}
+	return last
+}
+
+// gone reports whether Meta says that there is no such call any more.
+func gone(err error) bool {
+	var api *whatsapp.APIError
+	return errors.As(err, &api) && api.Gone()
+}
+
+// refused reports whether Meta understood and said no, for another reason than
+// that the call is over.
+func refused(err error) bool {
+	var api *whatsapp.APIError
+	return errors.As(err, &api) && !api.Gone() && !api.Temporary()
+}

@@ -1,0 +1,133 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"wagate/media"
+	"wagate/store"
+)
+
+// record is the last action of the machine: the cause is fixed, and what is
+// still open becomes debts. It is written when the loop is over.
+func (c *Call) record(cause Cause, abandoned bool) {
+	if c.final != nil {
+		return
+	}
+	c.rec.EndedAt = c.now
+	c.rec.Cause = cause.String()
+	c.rec.Abandoned = abandoned
+	c.rec.EndedBy = map[party]string{byGateway: "gateway", byCaller: "customer", byCallee: "pbx"}[c.m.By]
+	if !c.rec.AnsweredAt.IsZero() {
+		c.rec.DurationS = c.now.Sub(c.rec.AnsweredAt).Seconds()
+	}
+	var owed []store.Debt
+	if abandoned {
+		if debts := c.in.owed(); len(debts) > 0 {
+			owed = append(owed, debts...)
+			c.env.metrics.abandoned.WithLabelValues(sideWhatsApp).Inc()
+		}
+		for _, leg := range c.out {
+			if debts := leg.owed(); len(debts) > 0 {
+				owed = append(owed, debts...)
+				c.env.metrics.abandoned.WithLabelValues(sideSIP).Inc()
+			}
+		}
+	}
+	c.final = &ended{record: c.rec, owed: owed}
+}
+
+// writeRecord puts the record on disk, with what is still owed, in one
+// transaction. It is tried for a while: a full disk may have room again.
+func (c *Call) writeRecord() {
+	c.final.record.Media = c.mediaFigures()
+	c.endedMetrics()
+	if !c.save() {
+		c.env.metrics.recordFailure.Inc()
+		c.log.Error("call record cannot be written; the next start ends and records this call again")
+	}
+	if len(c.final.owed) > 0 {
+		c.env.owed()
+	}
+	c.logEnd()
+}
+
+// save tries to write the record until it works or patience is over.
+func (c *Call) save() bool {
+	for pause := firstRecordPause; pause <= lastRecordPause; pause *= 2 {
+		ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
+		err := c.env.book.End(ctx, c.final.record, c.final.owed)
+		cancel()
+		if err == nil {
+			return true
+		}
+		c.log.Warn("call record cannot be written yet", slog.Any("error", err))
+		<-time.After(pause)
+	}
+	return false
+}
+
+const (
+	firstRecordPause = 100 * time.Millisecond
+	lastRecordPause  = 10 * time.Second
+)
+
+// mediaFigures reads both sides' counters; they stay readable after the ends
+// are closed.
+func (c *Call) mediaFigures() store.Media {
+	var m store.Media
+	if c.in.made != nil {
+		m.WhatsApp = sideFigures(c.in.made.peer.Stats())
+	}
+	if leg := c.out[c.m.Attempt]; leg != nil && leg.dial != nil {
+		m.SIP = sideFigures(leg.dial.socket.Stats())
+	}
+	return m
+}
+
+func sideFigures(s media.Stats) store.Side {
+	return store.Side{
+		Packets: int64(s.PacketsIn), Lost: int64(s.Lost), Late: int64(s.Late),
+		JitterMS: milliseconds(s.Jitter), RTTMS: milliseconds(s.RoundTrip),
+		ConcealedMS: s.Concealed.Milliseconds(), MOS: s.MOS, FirstAudioMS: s.FirstAudio.Milliseconds(),
+	}
+}
+
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
+}
+
+// logEnd writes the last of the three lines of a call's life.
+func (c *Call) logEnd() {
+	r := c.final.record
+	c.log.Info("call ended",
+		slog.String("cause", r.Cause), slog.String("ended_by", r.EndedBy), slog.Bool("abandoned", r.Abandoned),
+		slog.String("user", mask(r.User)), slog.String("trunk", r.Trunk), slog.String("to", r.To), slog.String("route", r.Route),
+		slog.Int("sip_status", r.SIPStatus), slog.Int("meta_error", r.MetaError),
+		slog.Duration("setup", since(r.StartedAt, r.AnsweredAt)), slog.Duration("talked", since(r.AnsweredAt, r.EndedAt)),
+		slog.Int64("whatsapp_packets", r.Media.WhatsApp.Packets), slog.Int64("whatsapp_lost", r.Media.WhatsApp.Lost),
+		slog.Int64("sip_packets", r.Media.SIP.Packets), slog.Int64("sip_lost", r.Media.SIP.Lost))
+}
+
+func since(from, to time.Time) time.Duration {
+	if from.IsZero() || to.IsZero() {
+		return 0
+	}
+	return to.Sub(from)
+}
+
+// mask leaves the last three digits of a number: enough for an operator who
+// looks for a call, too little for anybody else.
+func mask(number string) string {
+	const shown = 3
+	if len(number) <= shown {
+		return number
+	}
+	masked := make([]byte, len(number))
+	for i := range masked {
+		masked[i] = '*'
+	}
+	copy(masked[len(number)-shown:], number[len(number)-shown:])
+	return string(masked)
+}

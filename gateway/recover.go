@@ -1,0 +1,140 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"wagate/store"
+	"wagate/whatsapp"
+)
+
+// recoverLimit is how long New waits for the far ends to confirm the ends of an
+// earlier run's calls. What is not confirmed by then goes on beside the new
+// calls.
+const recoverLimit = 4 * time.Second
+
+// recoverCalls turns whatever an earlier run left into records and debts, and
+// pays these before anything listens. A crash in the middle of it changes
+// nothing: the next start finds what is left.
+func (g *Gateway) recoverCalls(ctx context.Context) error {
+	now := time.Now()
+	if err := g.rememberDead(ctx, now); err != nil {
+		return err
+	}
+	calls, err := g.store.Unfinished(ctx)
+	if err != nil {
+		return err
+	}
+	lost, err := g.undone(ctx, now)
+	if err != nil {
+		return err
+	}
+	for _, c := range append(calls, lost...) {
+		if err := g.store.End(ctx, recoveredRecord(c, now), recoveredDebts(c, now)); err != nil {
+			return fmt.Errorf("call %s: %w", c.ID, err)
+		}
+		g.registry.bury(whatsapp.CallID(c.WACID), now)
+		g.metrics.recovered.Inc()
+	}
+	if n := len(calls) + len(lost); n > 0 {
+		g.log.Warn("calls of an earlier run are ended now", slog.Int("calls", n))
+	}
+	limited, cancel := context.WithTimeout(ctx, recoverLimit)
+	defer cancel()
+	g.reaper.round(limited)
+	g.reaper.work.Wait()
+	return nil
+}
+
+// rememberDead makes tombstones of the calls that ended lately.
+func (g *Gateway) rememberDead(ctx context.Context, now time.Time) error {
+	dead, err := g.store.Ended(ctx, now.Add(-tombstoneLife))
+	if err != nil {
+		return err
+	}
+	for _, id := range dead {
+		g.registry.bury(whatsapp.CallID(id), now)
+	}
+	return nil
+}
+
+// undone goes through the webhook events whose effect is not on disk. Offers
+// become calls, to be ended with the others; ends of unknown calls become
+// tombstones again.
+func (g *Gateway) undone(ctx context.Context, now time.Time) (calls []store.Call, err error) {
+	events, err := g.store.Undone(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range events {
+		ev, err := whatsapp.ParseEvent(row.Body)
+		if err != nil {
+			g.log.Error("journaled event cannot be read", slog.String("kind", row.Kind), slog.Any("error", err))
+			continue
+		}
+		offer, isOffer := ev.(whatsapp.Offer)
+		_, isEnd := ev.(whatsapp.Terminate)
+		switch {
+		case isOffer:
+			c := g.callOf(offer, now)
+			if err := g.store.Begin(ctx, c, offer.Key); err != nil {
+				return nil, err
+			}
+			calls = append(calls, c)
+			continue
+		case isEnd:
+			g.registry.bury(ev.About().CallID, now)
+			if now.Sub(row.At) < tombstoneLife {
+				continue // a later run needs it too
+			}
+		}
+		if err := g.store.Done(ctx, row.Key); err != nil {
+			return nil, err
+		}
+	}
+	return calls, nil
+}
+
+func (g *Gateway) callOf(offer whatsapp.Offer, now time.Time) store.Call {
+	_, number, _ := g.numberOf(offer.NumberID)
+	return store.Call{
+		ID: rand.Text(), Direction: inbound, Number: number.Name, NumberID: offer.NumberID,
+		User: offer.User.Number, UserID: offer.User.UserID, Name: offer.User.Name,
+		Payload: payloadOf(offer), WACID: string(offer.CallID), StartedAt: now,
+	}
+}
+
+func recoveredRecord(c store.Call, now time.Time) store.Record {
+	r := store.Record{
+		ID: c.ID, Direction: c.Direction, Number: c.Number, User: c.User, UserID: c.UserID, WACID: c.WACID,
+		Trunk: c.Trunk, To: c.To, StartedAt: c.StartedAt, RingingAt: c.RingingAt, AnsweredAt: c.AnsweredAt, EndedAt: now,
+		Cause: Internal.String(), EndedBy: "gateway", Route: c.Route, Payload: c.Payload, Abandoned: true,
+	}
+	if !c.AnsweredAt.IsZero() {
+		r.DurationS = now.Sub(c.AnsweredAt).Seconds()
+	}
+	return r
+}
+
+// recoveredDebts are the ends that are owed to both sides.
+func recoveredDebts(c store.Call, now time.Time) []store.Debt {
+	var owed []store.Debt
+	add := func(d store.Debt) {
+		d.CallID, d.Since, d.Next, d.Expires = c.ID, now, now, now.Add(debtLife)
+		owed = append(owed, d)
+	}
+	switch {
+	case c.WACID == "":
+	case c.PreAccepted || c.Direction == outbound:
+		add(store.Debt{Kind: debtTerminate, Number: c.Number, WACID: c.WACID})
+	default:
+		add(store.Debt{Kind: debtReject, Number: c.Number, WACID: c.WACID})
+	}
+	for _, d := range c.SIP {
+		add(store.Debt{Kind: debtDialog, State: d.State})
+	}
+	return owed
+}

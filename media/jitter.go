@@ -186,7 +186,7 @@ func (d *delays) wanted() time.Duration {
 	var tail float32
 	for i := delayBins - 1; i >= 0; i-- {
 		if tail += d.bins[i]; tail > delayTail {
-			return d.whole(time.Duration(i) * delayBin)
+			return d.whole(time.Duration(i+1) * delayBin)
 		}
 	}
 	return 0
@@ -194,7 +194,7 @@ func (d *delays) wanted() time.Duration {
 
 // whole rounds up to frames and keeps to the limit.
 func (d *delays) whole(delay time.Duration) time.Duration {
-	if delay < delayCalm {
+	if delay <= delayCalm {
 		return 0
 	}
 	return min((delay+frameTime-1)/frameTime*frameTime, d.limit)
@@ -210,6 +210,6 @@ func (d *delays) missed(at time.Time, stamp uint32, c Codec) {
 	if need <= 0 || need > d.limit {
 		return
 	}
-	d.target = max(d.target, d.whole(max(need, delayCalm)))
+	d.target = max(d.target, d.whole(need+delayCalm))
 	d.hold = at.Add(delayHold)
 }

@@ -242,18 +242,15 @@ func (r *receiver) release(now time.Time) time.Time {
 	return r.out.drain(now)
 }
 
-// gapDue is how long to wait for packets that are missing before first: while
-// nothing is delayed a moment, in case two changed places; else until it would
-// have been their turn.
+// gapDue is how long to wait for packets that are missing before first: until
+// it would have been their turn, and in any case a moment, in case two changed
+// places.
 func (r *receiver) gapDue(first *slot, due time.Time, missing int64) time.Time {
-	if r.delays.target == 0 {
-		return first.arrived.Add(reorderWait)
+	least := first.arrived.Add(reorderWait)
+	if turn := due.Add(-time.Duration(missing) * r.out.packetTime()); turn.After(least) {
+		return turn
 	}
-	turn := due.Add(-time.Duration(missing) * r.out.packetTime())
-	if turn.Before(first.arrived) {
-		return first.arrived
-	}
-	return turn
+	return least
 }
 
 // skipTo makes room for a packet far ahead by giving up on what is missing.

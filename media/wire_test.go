@@ -1,0 +1,133 @@
+package media
+
+import (
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pion/rtp"
+
+	"wagate/config"
+	"wagate/test/tone"
+)
+
+// sentPacket is a packet as it left a sender.
+type sentPacket struct {
+	rtp.Header
+
+	payload []byte
+	at      time.Time
+}
+
+// wire keeps what a sender writes.
+type wire struct {
+	mu      sync.Mutex
+	packets []sentPacket
+	then    func(sentPacket) // sees each packet too
+}
+
+func (w *wire) write(h *rtp.Header, payload []byte) error {
+	p := sentPacket{h.Clone(), append([]byte(nil), payload...), time.Now()}
+	w.mu.Lock()
+	w.packets = append(w.packets, p)
+	then := w.then
+	w.mu.Unlock()
+	if then != nil {
+		then(p)
+	}
+	return nil
+}
+
+func (w *wire) sent() []sentPacket {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]sentPacket(nil), w.packets...)
+}
+
+// testPacer stops with the test.
+func testPacer(t testing.TB) (*pacer, *metrics) {
+	t.Helper()
+	m := newMetrics(nil)
+	p := newPacer(m.lateTicks, slog.New(slog.DiscardHandler))
+	t.Cleanup(p.close)
+	return p, m
+}
+
+// testOpus is the encoder's default configuration.
+func testOpus() config.Opus { return config.Opus{Bitrate: 20000, Complexity: config.ComplexityAuto} }
+
+const testEvents = 101
+
+// testSender is a sender of codec with telephone-events, not yet open.
+func testSender(t testing.TB, p *pacer, m *metrics, c Codec, w func(*rtp.Header, []byte) error) *sender {
+	t.Helper()
+	s := newSender(p, m.sip, testOpus(), w)
+	if err := s.use(c, payloadTypes{audio: testType(c), events: testEvents, hasEvents: true}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	return s
+}
+
+func testType(c Codec) uint8 {
+	if c == Opus {
+		return 111
+	}
+	return staticType(c)
+}
+
+// testReceiver takes all codecs and gives 8 kHz PCM to sink.
+func testReceiver(t testing.TB, p *pacer, m *metrics, sink Sink) *receiver {
+	t.Helper()
+	r := newReceiver(p, m.sip, pbxDelayMax)
+	for _, c := range []Codec{Opus, PCMA, PCMU} {
+		r.accept(testType(c), c)
+	}
+	r.acceptEvents(testEvents)
+	r.acceptNoise(comfortNoise)
+	r.setSink(sink, Format{Rate: narrowRate})
+	t.Cleanup(r.close)
+	return r
+}
+
+// heardFrame is a frame with a copy of what it carried.
+type heardFrame struct {
+	Frame
+
+	at time.Time
+}
+
+// ear keeps what a receiver pushes and listens for a tone.
+type ear struct {
+	mu     sync.Mutex
+	frames []heardFrame
+	meter  *tone.Meter
+}
+
+func newEar(freqs ...float64) *ear { return &ear{meter: tone.NewMeter(narrowRate, freqs...)} }
+
+func (e *ear) Push(f *Frame) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := heardFrame{*f, time.Now()}
+	c.Payload = append([]byte(nil), f.Payload...)
+	c.PCM = append([]int16(nil), f.PCM...)
+	e.frames = append(e.frames, c)
+	if len(f.PCM) > 0 {
+		e.meter.Write(f.PCM)
+	}
+}
+
+func (e *ear) heard() []heardFrame {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]heardFrame(nil), e.frames...)
+}
+
+// toneFrame is the next 20 ms of a tone.
+func toneFrame(s *tone.Source) *Frame {
+	pcm := make([]int16, narrowRate/50)
+	s.Read(pcm)
+	return &Frame{Kind: Audio, PCM: pcm, Rate: narrowRate, Duration: frameTime}
+}

@@ -68,12 +68,6 @@ func (c *Call) endedMetrics() {
 		return
 	}
 	c.env.metrics.duration.WithLabelValues(c.labels()...).Observe(since(r.AnsweredAt, r.EndedAt).Seconds())
-	if r.Media.WhatsApp.FirstAudioMS == 0 && r.Media.WhatsApp.Packets == 0 {
-		c.env.metrics.silent.WithLabelValues(sideWhatsApp).Inc()
-	}
-	if r.Media.SIP.FirstAudioMS == 0 && r.Media.SIP.Packets == 0 {
-		c.env.metrics.silent.WithLabelValues(sideSIP).Inc()
-	}
 }
 
 // progress notes on disk how far the call has come. It is for the record after

@@ -29,7 +29,6 @@ type metrics struct {
 	debtsPaid     *prometheus.CounterVec
 	debtsExpired  *prometheus.CounterVec
 	debtOldest    prometheus.Gauge
-	silent        *prometheus.CounterVec
 	recordFailure prometheus.Counter
 }
 
@@ -99,19 +98,15 @@ func newMetrics(reg prometheus.Registerer, version string) *metrics {
 		debtOldest: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "wagate_debt_oldest_age_seconds", Help: "How long the oldest owed end waits for its confirmation.",
 		}),
-		silent: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "wagate_media_silent_calls_total", Help: "Answered calls of which one side never heard anything.",
-		}, []string{"side"}),
 		recordFailure: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "wagate_record_failures_total", Help: "Call records that could not be written at the end of a call.",
 		}),
 	}
 	reg.MustRegister(m.buildInfo, m.ready, m.draining, m.reloadOK, m.reloadTime, m.started, m.ended, m.calls,
 		m.abandoned, m.setup, m.answer, m.duration, m.panics, m.mailboxDepth, m.recovered, m.debts, m.debtsPaid,
-		m.debtsExpired, m.debtOldest, m.silent, m.recordFailure)
+		m.debtsExpired, m.debtOldest, m.recordFailure)
 	m.buildInfo.WithLabelValues(version, runtime.Version()).Set(1)
 	for _, side := range []string{sideWhatsApp, sideSIP} {
-		m.silent.WithLabelValues(side)
 		m.abandoned.WithLabelValues(side)
 	}
 	for _, kind := range []string{debtTerminate, debtReject, debtDialog} {

@@ -1,0 +1,165 @@
+// Package rig starts a whole gateway on loopback between a simulated Meta and a
+// simulated PBX, for the end-to-end tests, the benches and the demo. The gateway
+// is the real one, with its store on disk.
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"wagate/config"
+	"wagate/gateway"
+	"wagate/test/fakemeta"
+	"wagate/test/faketrunk"
+)
+
+// The tones of the two sides, in Hz.
+const (
+	CustomerTone = 440
+	PhoneTone    = 620
+)
+
+// Options change what Start sets up; the zero value is fine.
+type Options struct {
+	Dir    string               // data directory; empty: a new one that goes with the rig
+	Config func(*config.Config) // changes to the configuration
+	Meta   fakemeta.Options
+	Log    *slog.Logger // nil: silent
+}
+
+// Rig is a gateway with both far ends.
+type Rig struct {
+	Meta     *fakemeta.Server
+	PBX      *faketrunk.Trunk
+	Gateway  *gateway.Gateway
+	Config   *config.Config
+	Registry *prometheus.Registry
+
+	log    *slog.Logger
+	tmp    string
+	stop   context.CancelFunc
+	ended  chan struct{} // closed when Run has returned
+	err    error         // of Run
+	closed sync.Once
+}
+
+// Start brings everything up. The caller closes the Rig.
+func Start(ctx context.Context, o Options) (*Rig, error) {
+	r := &Rig{log: o.Log}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	if err := r.start(ctx, o); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+func (r *Rig) start(ctx context.Context, o Options) (err error) {
+	if o.Dir == "" {
+		if r.tmp, err = os.MkdirTemp("", "wagate"); err != nil {
+			return err
+		}
+		o.Dir = r.tmp
+	}
+	if r.Meta, err = fakemeta.New(o.Meta); err != nil {
+		return fmt.Errorf("start the simulated Meta: %w", err)
+	}
+	r.Meta.Start()
+	r.PBX, err = faketrunk.Start(context.WithoutCancel(ctx), faketrunk.Options{Tone: PhoneTone, Listen: []float64{CustomerTone}})
+	if err != nil {
+		return fmt.Errorf("start the simulated PBX: %w", err)
+	}
+	r.Config = Configure(o.Dir, r.Meta.URL(), r.PBX.URI("udp"))
+	if o.Config != nil {
+		o.Config(r.Config)
+	}
+	return r.StartGateway()
+}
+
+// StartGateway starts the gateway (again) with the Rig's configuration.
+func (r *Rig) StartGateway() error {
+	r.Registry = prometheus.NewRegistry()
+	g, err := gateway.New(r.Config, r.log, r.Registry)
+	if err != nil {
+		return fmt.Errorf("start the gateway: %w", err)
+	}
+	r.Gateway = g
+	r.Meta.SetWebhookURL("http://" + g.WebhookAddr() + r.Config.HTTP.Webhook.Path)
+	ctx, stop := context.WithCancel(context.Background())
+	r.stop, r.ended = stop, make(chan struct{})
+	go func() {
+		defer close(r.ended)
+		r.err = g.Run(ctx)
+	}()
+	return nil
+}
+
+// StopGateway ends the gateway's calls and the gateway.
+func (r *Rig) StopGateway() error {
+	if r.stop == nil {
+		return nil
+	}
+	r.stop()
+	<-r.ended
+	return r.err
+}
+
+// Ended is closed when the gateway has ended by itself or by StopGateway.
+func (r *Rig) Ended() <-chan struct{} { return r.ended }
+
+// Close ends everything.
+func (r *Rig) Close() (err error) {
+	r.closed.Do(func() {
+		err = r.StopGateway()
+		if r.PBX != nil {
+			err = errors.Join(err, r.PBX.Close())
+		}
+		if r.Meta != nil {
+			err = errors.Join(err, r.Meta.Close())
+		}
+		if r.tmp != "" {
+			err = errors.Join(err, os.RemoveAll(r.tmp))
+		}
+	})
+	return err
+}
+
+// Configure returns the settings of a gateway on loopback, with one number, one
+// trunk and one route.
+func Configure(dir, graphURL, target string) *config.Config {
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	c := config.Default()
+	c.Node = "rig"
+	c.DataDir = dir
+	c.HTTP.Webhook.Listen = "127.0.0.1:0"
+	c.HTTP.Admin.Listen = "127.0.0.1:0"
+	c.WhatsApp.GraphURL = graphURL
+	c.WhatsApp.AppSecrets = []config.Secret{"app-secret"}
+	c.WhatsApp.VerifyToken = "verify-token"
+	c.WhatsApp.Numbers = []config.Number{{
+		Name: "support", PhoneNumberID: "401122334455667", Number: "+351210000321",
+		AccessToken: "access-token", Codecs: []string{"opus"},
+	}}
+	c.Media.WebRTC.Listen = netip.AddrPortFrom(loopback, 0)
+	c.Media.RTP.Bind = loopback
+	c.SIP.Listen = []string{"udp://127.0.0.1:0", "tcp://127.0.0.1:0"}
+	trunk := config.DefaultTrunk()
+	trunk.Name = "pbx"
+	trunk.Targets = []config.Target{{URI: target}}
+	trunk.MaxCalls, trunk.MaxCPS = 1000, 1000
+	c.Trunks = []config.Trunk{trunk}
+	c.Routes = []config.Route{{
+		Name: "support", Direction: "inbound", Match: config.Match{Number: "support"},
+		Trunk: "pbx", To: "600", RingTimeout: 28 * time.Second,
+	}}
+	return c
+}

@@ -286,3 +286,16 @@ func gone(t *testing.T, s *Server) {
 		}
 	}
 }
+
+func prefixes(t *testing.T, texts ...string) []netip.Prefix {
+	t.Helper()
+	var ps []netip.Prefix
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ps = append(ps, p)
+	}
+	return ps
+}

@@ -15,7 +15,7 @@ type Reception struct {
 	Missing        int // sequence numbers between the first and the last that never came
 	Duplicates     int
 	Reordered      int
-	SSRCs          []uint32
+	SSRCs          []uint32 // every change of the source, also back to an earlier one
 	SequenceJumps  int // more than 100 numbers forward, or back to before the first
 	TimestampJumps int // audio next to audio whose timestamps do not tell the same distance as their numbers
 	Payloads       map[uint8]int
@@ -72,7 +72,9 @@ func (b *books) note(p *rtp.Packet, from netip.AddrPort, now time.Time, name str
 	b.packets++
 	b.last = now
 	if len(b.ssrcs) == 0 || p.SSRC != b.ssrc {
-		b.ssrcs = append(b.ssrcs, p.SSRC)
+		if len(b.ssrcs) < 1000 {
+			b.ssrcs = append(b.ssrcs, p.SSRC)
+		}
 		b.ssrc = p.SSRC
 		b.restart(p)
 	} else if !b.sequence(p) {

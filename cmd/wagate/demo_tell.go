@@ -1,0 +1,160 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"wagate/test/fakemeta"
+	"wagate/test/faketrunk"
+	"wagate/test/rig"
+	"wagate/test/tone"
+)
+
+// tell prints what happened and what was heard, and fails if anything that
+// should have been heard was not.
+func (d demoCmd) tell(out io.Writer, r *rig.Rig, calls []*demoCall) error {
+	for _, c := range calls {
+		if c.customer != nil && (d.Ladder || len(calls) <= demoLadders) {
+			c.ladder(out, r)
+		}
+	}
+	head := []string{"call", "customer hears", "delay", "lost", "phone hears", "delay", "lost", "ended by", "result"}
+	var rows [][]string
+	failed := 0
+	for _, c := range calls {
+		row, ok := c.row()
+		if !ok {
+			failed++
+		}
+		rows = append(rows, row)
+	}
+	fmt.Fprintln(out)
+	if err := table(out, head, rows); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "\ndelay: mouth to ear, one 20 ms packet included; without the phones' own buffers")
+	if failed > 0 {
+		return fmt.Errorf("%d of %d calls failed", failed, len(calls))
+	}
+	fmt.Fprintf(out, "%d of %d calls with audio both ways\n", len(calls), len(calls))
+	return nil
+}
+
+// row is the line of the call in the table, and whether all was well.
+func (c *demoCall) row() (cells []string, ok bool) {
+	name := fmt.Sprint(c.number)
+	if c.customer == nil || c.phone == nil {
+		return []string{name, "", "", "", "", "", "", "", fmt.Sprint(c.err)}, false
+	}
+	report := c.customer.Report()
+	audio := c.phone.Audio()
+	missing := 0
+	for _, s := range report.Streams {
+		missing += s.Missing
+	}
+	customerHears, one := heard(c.customer.Meter(), rig.PhoneTone)
+	phoneHears, two := heard(audio.Meter(), rig.CustomerTone)
+	toCustomer := tone.Delays(audio.MarkersSent(), c.ear.Heard())
+	toPhone := audio.Delays(c.marker.Sent())
+	by := "customer"
+	if c.byPhone {
+		by = "phone"
+	}
+	result := "ok"
+	if c.err != nil {
+		result = c.err.Error()
+	}
+	return []string{
+		name, customerHears, delay(toCustomer), fmt.Sprint(missing),
+		phoneHears, delay(toPhone), fmt.Sprint(audio.Reception().Missing), by, result,
+	}, one && two && c.err == nil
+}
+
+// heard says which tone was heard, and how loud.
+func heard(m *tone.Meter, freq float64) (text string, ok bool) {
+	level, ok := m.Level(freq)
+	if !ok {
+		return fmt.Sprintf("no %.0f Hz", freq), false
+	}
+	return fmt.Sprintf("%.0f Hz at %.1f dBFS", freq, level), true
+}
+
+// delay is the median from mouth to ear.
+func delay(all []time.Duration) string {
+	if len(all) == 0 {
+		return ""
+	}
+	slices.Sort(all)
+	return fmt.Sprintf("%.1f ms", float64(all[len(all)/2]+packetLength)/float64(time.Millisecond))
+}
+
+// rung is one line of a ladder.
+type rung struct {
+	at   time.Time
+	text string
+}
+
+// ladder prints the messages of the call on both sides of the gateway, in the
+// order of their times.
+func (c *demoCall) ladder(out io.Writer, r *rig.Rig) {
+	rungs := append(c.metaRungs(r.Meta), c.phoneRungs()...)
+	slices.SortStableFunc(rungs, func(a, b rung) int { return a.at.Compare(b.at) })
+	fmt.Fprintf(out, "\ncall %d: %s (+%s) calls, extension 600 answers\n", c.number, c.customer.User().Name, c.customer.User().Number)
+	fmt.Fprintf(out, "%9s  %-40s%s\n", "", "Meta                           gateway", "                      PBX")
+	for _, line := range rungs {
+		fmt.Fprintf(out, "%7.0fms  %s\n", float64(line.at.Sub(rungs[0].at))/float64(time.Millisecond), line.text)
+	}
+}
+
+const (
+	ladderArm   = 34 // width of one side of a ladder
+	ladderBlank = ladderArm + 4
+)
+
+// arrow draws a message on one side, to the right or to the left.
+func arrow(text string, right bool) string {
+	line := strings.Repeat("─", max(ladderArm-len([]rune(text))-3, 1))
+	if right {
+		return "─ " + text + " " + line + "▶"
+	}
+	return "◀─ " + text + " " + line
+}
+
+func (c *demoCall) metaRungs(meta *fakemeta.Server) []rung {
+	var all []rung
+	for _, d := range meta.Deliveries() {
+		for _, kind := range d.Kinds {
+			if d.Has(fakemeta.Kind(kind), c.customer.ID()) {
+				all = append(all, rung{d.At, arrow(fmt.Sprintf("webhook %s", kind), true)})
+			}
+		}
+	}
+	for _, q := range meta.Requests() {
+		if q.CallID == c.customer.ID() {
+			all = append(all, rung{q.At, arrow(fmt.Sprintf("%s %d", q.Action, q.Status), false)})
+		}
+	}
+	return all
+}
+
+func (c *demoCall) phoneRungs() []rung {
+	if c.phone == nil {
+		return nil
+	}
+	var all []rung
+	for _, m := range c.phone.Messages() {
+		all = append(all, rung{m.At, strings.Repeat(" ", ladderBlank) + arrow(firstLine(m), m.In)})
+	}
+	return all
+}
+
+// firstLine is short enough for a ladder: no addresses.
+func firstLine(m *faketrunk.Message) string {
+	if m.Method != "" {
+		return m.Method
+	}
+	return fmt.Sprintf("%d %s", m.Status, m.Phrase)
+}

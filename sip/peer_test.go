@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"wagate/config"
 )
@@ -53,7 +56,7 @@ func newPeer(t *testing.T) *peer {
 				t.Errorf("the gateway sent what it would refuse: %v\n%s", f, buf[:n])
 				continue
 			}
-			if f := checkFrame(m); f != nil {
+			if f := checkFrame(m); f != nil && m.status < 400 { // a refusal repeats what it refuses
 				t.Errorf("the gateway sent what it would refuse: %v\n%s", f, buf[:n])
 			}
 			m.from = endpoint{"udp", unmapped(from)}
@@ -298,4 +301,19 @@ func prefixes(t *testing.T, texts ...string) []netip.Prefix {
 		ps = append(ps, p)
 	}
 	return ps
+}
+
+func textLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
+// count reads one counter or gauge.
+func count(t *testing.T, c prometheus.Collector) float64 {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(c)
+	families, err := reg.Gather()
+	if err != nil || len(families) != 1 || len(families[0].GetMetric()) != 1 {
+		t.Fatalf("cannot read the metric: %v", err)
+	}
+	m := families[0].GetMetric()[0]
+	return m.GetCounter().GetValue() + m.GetGauge().GetValue()
 }

@@ -86,8 +86,16 @@ func TestMethodsInsideADialog(t *testing.T) {
 	_, e, invite := setUp(t, s, p, call())
 	seq := 100
 	for _, c := range []struct{ method, want string }{
-		{"OPTIONS", "200"}, {"INFO", "200"}, {"REFER", "603"}, {"NOTIFY", "481"}, {"PRACK", "481"},
-		{"MESSAGE", "405"}, {"SUBSCRIBE", "405"}, {"REGISTER", "405"}, {"PUBLISH", "405"}, {"FOO", "501"},
+		{"OPTIONS", "200"},
+		{"INFO", "200"},
+		{"REFER", "603"},
+		{"NOTIFY", "481"},
+		{"PRACK", "481"},
+		{"MESSAGE", "405"},
+		{"SUBSCRIBE", "405"},
+		{"REGISTER", "405"},
+		{"PUBLISH", "405"},
+		{"FOO", "501"},
 	} {
 		seq++
 		p.inDialog(invite, "a", c.method, seq, "")

@@ -2,73 +2,61 @@ package gateway
 
 import (
 	"context"
-	"errors"
-	"time"
+	"log/slog"
+	"net/url"
 
-	"wagate/media"
+	"wagate/config"
 )
 
-// The live calls, as operators see them.
+// Verdict says how a check of the way to Meta and the PBX ended.
+type Verdict string
 
-func (g *Gateway) list() []callView {
-	calls := g.registry.all()
-	views := make([]callView, 0, len(calls))
-	for _, c := range calls {
-		views = append(views, c.view.Load().show())
-	}
-	return views
+// The verdicts of a Finding.
+const (
+	VerdictOK      Verdict = "ok"
+	VerdictWarning Verdict = "warning" // works, or could not be told
+	VerdictFailed  Verdict = "failed"
+)
+
+// Finding is what one live check found.
+type Finding struct {
+	Verdict Verdict `json:"verdict"`
+	What    string  `json:"what"`   // what was checked
+	Detail  string  `json:"detail"` // what was seen
+	Hint    string  `json:"hint"`   // what to do; empty when ok
 }
 
-func (g *Gateway) show(id string) (callView, bool) {
-	c := g.registry.get(id)
-	if c == nil {
-		return callView{}, false
-	}
-	return c.view.Load().show(), true
+func fine(what, detail string) Finding {
+	return Finding{Verdict: VerdictOK, What: what, Detail: detail}
 }
 
-func (g *Gateway) hangup(id string) bool {
-	c := g.registry.get(id)
-	if c == nil {
-		return false
-	}
-	c.post(stopWanted{Hangup})
-	return true
+func doubtful(what, detail, hint string) Finding {
+	return Finding{Verdict: VerdictWarning, What: what, Detail: detail, Hint: hint}
 }
 
-func (s *callState) show() callView {
-	return callView{
-		ID: s.rec.ID, Direction: s.rec.Direction, Phase: s.phase.String(), Number: s.rec.Number, User: s.rec.User,
-		UserID: s.rec.UserID, Trunk: s.rec.Trunk, To: s.rec.To, StartedAt: jsonTime(s.rec.StartedAt),
-		AnsweredAt: jsonTime(s.rec.AnsweredAt), WACID: s.rec.WACID,
-		Media: callMedia{WhatsApp: showMedia(s.peer), SIP: showMedia(s.socket)},
-	}
+func failed(what, detail, hint string) Finding {
+	return Finding{Verdict: VerdictFailed, What: what, Detail: detail, Hint: hint}
 }
 
-func showMedia(end media.Endpoint) *mediaView {
-	if end == nil {
-		return nil
+// CheckLive proves the way that calls will take, without a call: names, the
+// Graph API with each number's token, the clock, the webhook's certificate,
+// each trunk by OPTIONS, and the local ports. It reports each finding as soon
+// as it is known and returns when ctx ends or all is checked.
+func CheckLive(ctx context.Context, cfg *config.Config, report func(Finding)) {
+	l := &live{cfg: cfg, report: report, log: slog.New(slog.DiscardHandler)}
+	if u, err := url.Parse(cfg.WhatsApp.GraphURL); err == nil {
+		l.name(ctx, "graph name", u.Hostname())
+		l.graph(ctx, u)
 	}
-	s := end.Stats()
-	f := sideFigures(s)
-	return &mediaView{
-		Codec: end.Codec().String(), Packets: f.Packets, PacketsSent: int64(s.PacketsOut), Lost: f.Lost, Late: f.Late,
-		JitterMS: f.JitterMS, RTTMS: f.RTTMS, ConcealedMS: f.ConcealedMS, MOS: f.MOS, FirstAudioMS: f.FirstAudioMS,
-	}
+	l.numbers(ctx)
+	l.certificate()
+	l.trunks(ctx)
+	l.ports(ctx)
 }
 
-var errDraining = errors.New("draining")
-
-const readyLimit = time.Second
-
-// readiness says whether new calls are taken, a line for each thing they need.
-func (g *Gateway) readiness(ctx context.Context) []check {
-	ctx, cancel := context.WithTimeout(ctx, readyLimit)
-	defer cancel()
-	checks := []check{{"store", g.store.Ping(ctx)}}
-	drain := check{name: "taking calls"}
-	if g.draining.Load() {
-		drain.err = errDraining
-	}
-	return append(checks, drain)
+// live is one run of the live checks.
+type live struct {
+	cfg    *config.Config
+	report func(Finding)
+	log    *slog.Logger
 }

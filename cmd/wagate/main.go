@@ -70,7 +70,6 @@ func run(ctx context.Context, args []string, term terminal) (code int) {
 		kong.Description("A gateway between WhatsApp Business Calling and SIP PBXs."),
 		kong.Writers(term.out, term.err),
 		kong.Exit(func(code int) { panic(exitRequest(code)) }),
-		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(term),

@@ -133,6 +133,7 @@ func (g *Gateway) compile(cfg *config.Config) *running {
 
 func (g *Gateway) adopt(r *running) {
 	old := g.current.Swap(r)
+	g.metrics.expect(r.cfg)
 	g.metrics.reloadOK.Set(1)
 	g.metrics.reloadTime.SetToCurrentTime()
 	if old != nil {

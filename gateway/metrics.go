@@ -4,6 +4,8 @@ import (
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"wagate/config"
 )
 
 // metrics are what an operator watches. Every label is a closed set or a name
@@ -115,6 +117,22 @@ func newMetrics(reg prometheus.Registerer, version string) *metrics {
 		m.debtsExpired.WithLabelValues(kind)
 	}
 	return m
+}
+
+// expect creates the figures of a configuration's numbers and trunks, so that
+// they are 0 before the first call and not absent.
+func (m *metrics) expect(cfg *config.Config) {
+	for _, direction := range []string{inbound, outbound} {
+		for p := Summoning; p < Ended; p++ {
+			m.calls.WithLabelValues(direction, p.String())
+		}
+		for _, n := range cfg.WhatsApp.Numbers {
+			for _, t := range cfg.Trunks {
+				m.started.WithLabelValues(direction, n.Name, t.Name)
+				m.ended.WithLabelValues(Hangup.String(), direction, n.Name, t.Name)
+			}
+		}
+	}
 }
 
 // The two sides of a call, as labels and in records.

@@ -1,0 +1,194 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"wagate/config"
+	"wagate/sip"
+	"wagate/store"
+	"wagate/whatsapp"
+)
+
+func trunkOf(name string, calls, cps int) config.Trunk {
+	return config.Trunk{Name: name, MaxCalls: calls, MaxCPS: cps}
+}
+
+// debtList is a debtBook in memory, for the reaper's rules alone.
+type debtList struct {
+	mu    sync.Mutex
+	debts []store.Debt
+}
+
+func (l *debtList) Debts(context.Context) ([]store.Debt, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.debts), nil
+}
+
+func (l *debtList) Paid(_ context.Context, id int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.debts = slices.DeleteFunc(l.debts, func(d store.Debt) bool { return d.ID == id })
+	return nil
+}
+
+func (l *debtList) Postpone(_ context.Context, id int64, tries int, next time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.debts {
+		if l.debts[i].ID == id {
+			l.debts[i].Tries, l.debts[i].Next = tries, next
+		}
+	}
+	return nil
+}
+
+type fakeDialogs struct{ *ledger }
+
+func (f fakeDialogs) Recover(_ context.Context, state []byte, _ sip.Reason) error {
+	f.write("recover " + string(state))
+	return nil
+}
+
+// reaping runs a story about debts in fake time.
+func reaping(t *testing.T, debts []store.Debt, prepare func(g *fakeGraph), story func(g *fakeGraph, book *debtList)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		for i := range debts {
+			now := time.Now()
+			debts[i].ID, debts[i].Since, debts[i].Next, debts[i].Expires = int64(i+1), now, now, now.Add(debtLife)
+		}
+		book := &debtList{debts: debts}
+		g := &fakeGraph{ledger: &ledger{}, results: map[string][]error{}, slow: map[string]time.Duration{}}
+		prepare(g)
+		r := newReaper(book, newMetrics(nil, "test"), slog.New(slog.DiscardHandler))
+		r.ender = func(number string) graphEnder {
+			if number == "gone" {
+				return nil
+			}
+			return g
+		}
+		r.dialogs = fakeDialogs{g.ledger}
+		ctx, stop := context.WithCancel(t.Context())
+		over := make(chan struct{})
+		go func() {
+			r.run(ctx)
+			close(over)
+		}()
+		story(g, book)
+		stop()
+		<-over
+	})
+}
+
+func (l *debtList) left() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.debts)
+}
+
+func TestReaperAsksUntilMetaConfirms(t *testing.T) {
+	reaping(t, []store.Debt{{Kind: debtTerminate, Number: "support", WACID: "w"}}, func(g *fakeGraph) {
+		g.results["terminate"] = []error{whatsapp.ErrUnknown, whatsapp.ErrNotSent, &whatsapp.APIError{Status: 500, Code: 2}}
+	}, func(g *fakeGraph, book *debtList) {
+		time.Sleep(time.Minute)
+		if got := g.take(); !slices.Equal(got, []string{"terminate", "terminate", "terminate", "terminate"}) {
+			t.Errorf("asked %v", got)
+		}
+		if book.left() != 0 {
+			t.Error("the debt is still in the book")
+		}
+	})
+}
+
+func TestReaperTriesTheOtherVerb(t *testing.T) {
+	reaping(t, []store.Debt{{Kind: debtReject, Number: "support", WACID: "w"}}, func(g *fakeGraph) {
+		g.results["reject"] = []error{&whatsapp.APIError{Status: 400, Code: 100, Details: "not possible in this state"}}
+	}, func(g *fakeGraph, book *debtList) {
+		synctest.Wait()
+		if got := g.take(); !slices.Equal(got, []string{"reject", "terminate"}) || book.left() != 0 {
+			t.Errorf("asked %v, %d left", got, book.left())
+		}
+	})
+}
+
+func TestReaperTakesGoneForDone(t *testing.T) {
+	reaping(t, []store.Debt{{Kind: debtTerminate, Number: "support", WACID: "w"}}, func(g *fakeGraph) {
+		g.results["terminate"] = []error{&whatsapp.APIError{Status: 400, Code: 100, Details: "call has already ended"}}
+	}, func(g *fakeGraph, book *debtList) {
+		synctest.Wait()
+		if got := g.take(); len(got) != 1 || book.left() != 0 {
+			t.Errorf("asked %v, %d left", got, book.left())
+		}
+	})
+}
+
+func TestReaperKeepsADebtThatATokenStandsInTheWayOf(t *testing.T) {
+	reaping(t, []store.Debt{{Kind: debtTerminate, Number: "support", WACID: "w"}}, func(g *fakeGraph) {
+		refused := &whatsapp.APIError{Status: 401, Code: 190}
+		for range 1000 {
+			g.results["terminate"] = append(g.results["terminate"], refused)
+			g.results["reject"] = append(g.results["reject"], refused)
+		}
+	}, func(_ *fakeGraph, book *debtList) {
+		time.Sleep(debtLife - time.Minute)
+		if book.left() != 1 {
+			t.Error("the debt was given up before its time")
+		}
+		time.Sleep(2 * time.Minute)
+		if book.left() != 0 {
+			t.Error("the debt was not given up after its time")
+		}
+	})
+}
+
+func TestReaperOfANumberThatLeft(t *testing.T) {
+	reaping(t, []store.Debt{{Kind: debtTerminate, Number: "gone", WACID: "w"}}, func(*fakeGraph) {}, func(g *fakeGraph, book *debtList) {
+		time.Sleep(time.Minute)
+		if len(g.take()) != 0 || book.left() != 1 {
+			t.Error("a debt of an unknown number must wait for its number")
+		}
+	})
+}
+
+func TestSlowPaymentHoldsUpNobody(t *testing.T) {
+	reaping(t, []store.Debt{
+		{Kind: debtTerminate, Number: "support", WACID: "slow"},
+		{Kind: debtDialog, State: []byte("dialog")},
+	}, func(g *fakeGraph) {
+		g.slow["terminate"] = endLimit - time.Millisecond
+	}, func(g *fakeGraph, book *debtList) {
+		synctest.Wait()
+		if !slices.Contains(g.take(), "recover dialog") {
+			t.Error("the dialog waits for the slow one")
+		}
+		time.Sleep(endLimit)
+		if book.left() != 0 {
+			t.Errorf("%d left", book.left())
+		}
+	})
+}
+
+func TestRefusedOrGone(t *testing.T) {
+	for _, row := range []struct {
+		err           error
+		gone, refused bool
+	}{
+		{nil, false, false},
+		{errors.New("x"), false, false},
+		{&whatsapp.APIError{Status: 400, Code: 100, Details: "call has already ended"}, true, false},
+		{&whatsapp.APIError{Status: 400, Code: 100, Details: "wrong state"}, false, true},
+		{&whatsapp.APIError{Status: 503, Code: 2}, false, false},
+	} {
+		if gone(row.err) != row.gone || refused(row.err) != row.refused {
+			t.Errorf("%v: gone %v, refused %v", row.err, gone(row.err), refused(row.err))
+		}
+	}
+}

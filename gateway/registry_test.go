@@ -1,0 +1,88 @@
+package gateway
+
+import (
+	"testing"
+	"time"
+
+	"wagate/whatsapp"
+)
+
+func TestRegistryTellsTheLivingFromTheDead(t *testing.T) {
+	now := time.Now()
+	r := newRegistry()
+	a, b := &Call{id: "a"}, &Call{id: "b"}
+	if got := r.admit(a, "wacid.A"); got != admitted {
+		t.Errorf("first offer: %v", got)
+	}
+	if got := r.admit(b, "wacid.A"); got != duplicate {
+		t.Errorf("the same offer again: %v", got)
+	}
+	if c, _ := r.find(whatsapp.Meta{CallID: "wacid.A"}); c != a {
+		t.Errorf("found %v", c)
+	}
+	r.remove(a, "", false, now)
+	if c, dead := r.find(whatsapp.Meta{CallID: "wacid.A"}); c != nil || !dead {
+		t.Errorf("after its end: call %v, dead %v", c, dead)
+	}
+	if got := r.admit(b, "wacid.A"); got != tombstoned {
+		t.Errorf("an offer after the end: %v", got)
+	}
+	r.bury("wacid.B", now)
+	if got := r.admit(b, "wacid.B"); got != tombstoned {
+		t.Errorf("an offer after its terminate: %v", got)
+	}
+	if r.count() != 0 || len(r.all()) != 0 || r.get("a") != nil {
+		t.Error("somebody is left")
+	}
+}
+
+func TestRegistryNamesCallsByTag(t *testing.T) {
+	now := time.Now()
+	r := newRegistry()
+	c := &Call{id: "c"}
+	r.admitTagged(c, "tag")
+	if got, _ := r.find(whatsapp.Meta{CallID: "wacid.C", Tag: "tag"}); got != c {
+		t.Fatal("a webhook that overtakes the reply does not find its call")
+	}
+	if got, _ := r.find(whatsapp.Meta{CallID: "wacid.C"}); got != c {
+		t.Error("the webhook did not name the call")
+	}
+	r.name(c, "wacid.C") // the reply, late
+	r.remove(c, "tag", true, now)
+	if !r.stray("tag", now) || r.stray("other", now) {
+		t.Error("only a tag without its reply is a stray")
+	}
+	if r.stray("tag", now.Add(tombstoneLife+time.Second)) {
+		t.Error("a stray is remembered for ever")
+	}
+}
+
+func TestTombstonesAreForgotten(t *testing.T) {
+	now := time.Now()
+	r := newRegistry()
+	r.bury("old", now)
+	r.bury("old", now) // a grave is dug once
+	r.bury("new", now.Add(tombstoneLife+time.Second))
+	if len(r.tombs) != 1 || len(r.buried) != 1 {
+		t.Errorf("%d tombstones, %d in order, want 1 each", len(r.tombs), len(r.buried))
+	}
+}
+
+func TestTrunkLimits(t *testing.T) {
+	now := time.Now()
+	l := newTrunkLimits()
+	trunk := trunkOf("pbx", 3, 2)
+	take := func(at time.Time, want bool) {
+		t.Helper()
+		if got := l.acquire(trunk, at); got != want {
+			t.Errorf("acquire: %v, want %v", got, want)
+		}
+	}
+	take(now, true)
+	take(now, true)
+	take(now, false) // max_cps
+	take(now.Add(time.Second), true)
+	take(now.Add(2*time.Second), false) // max_calls
+	l.release("pbx")
+	take(now.Add(3*time.Second), true)
+}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -78,8 +77,8 @@ func (*callsListCmd) Run(ctx context.Context, parent *callsCmd, term terminal) e
 		return err
 	}
 	if len(answer.Calls) == 0 {
-		_, err := fmt.Fprintln(term.out, "no calls")
-		return err
+		term.say("no calls")
+		return nil
 	}
 	rows := make([][]string, len(answer.Calls))
 	for i, call := range answer.Calls {
@@ -148,8 +147,8 @@ func (c *callsHangupCmd) Run(ctx context.Context, parent *callsCmd, term termina
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(term.out, "%s is being hung up\n", clean(c.ID))
-	return errors.Join(err, resp.Body.Close())
+	term.say("%s is being hung up", clean(c.ID))
+	return resp.Body.Close()
 }
 
 // printAnswer prints what the API says, indented.

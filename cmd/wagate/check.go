@@ -41,10 +41,10 @@ func (c *checkCmd) Run(ctx context.Context, term terminal) error {
 	}
 	result := checkResult{Faults: []checkFault{}, Pending: append([]string{}, cfg.Pending()...), Live: []gateway.Finding{}}
 	if !c.JSON {
-		fmt.Fprintf(term.out, "%s is good: %s, %s, %s\n", c.Config, count(len(cfg.WhatsApp.Numbers), "number"),
+		term.say("%s is good: %s, %s, %s", c.Config, count(len(cfg.WhatsApp.Numbers), "number"),
 			count(len(cfg.Trunks), "trunk"), count(len(cfg.Routes), "route"))
 		if len(result.Pending) > 0 {
-			fmt.Fprintf(term.out, "not built yet, without effect: %s\n", strings.Join(result.Pending, ", "))
+			term.say("not built yet, without effect: %s", strings.Join(result.Pending, ", "))
 		}
 	}
 	bad := 0
@@ -80,7 +80,7 @@ func printFinding(term terminal, f gateway.Finding) {
 	if f.Hint != "" {
 		line += "; " + clean(f.Hint)
 	}
-	fmt.Fprintln(term.out, line)
+	term.say("%s", line)
 }
 
 // faultsOf takes a loading error apart. A file that cannot be read at all is

@@ -36,6 +36,13 @@ type terminal struct {
 	out, err io.Writer
 }
 
+// say writes a line of what was asked for. Where nobody reads any more, nobody
+// can be told.
+func (t terminal) say(format string, args ...any) { _, _ = fmt.Fprintf(t.out, format+"\n", args...) }
+
+// warn writes a line beside it.
+func (t terminal) warn(format string, args ...any) { _, _ = fmt.Fprintf(t.err, format+"\n", args...) }
+
 // usageError is a fault of the command line or the configuration.
 type usageError struct{ error }
 
@@ -90,7 +97,7 @@ func report(term terminal, err error) int {
 		return exitOK
 	}
 	if !errors.Is(err, errSaid) {
-		fmt.Fprintf(term.err, "wagate: %v\n", err)
+		term.warn("wagate: %v", err)
 	}
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage

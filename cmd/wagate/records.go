@@ -68,8 +68,8 @@ func (*recordsListCmd) Run(ctx context.Context, c *recordsCmd, term terminal) er
 		return err
 	}
 	if len(answer.Records) == 0 {
-		_, err := fmt.Fprintln(term.out, "no records")
-		return err
+		term.say("no records")
+		return nil
 	}
 	rows := make([][]string, len(answer.Records))
 	for i, r := range answer.Records {
@@ -82,7 +82,7 @@ func (*recordsListCmd) Run(ctx context.Context, c *recordsCmd, term terminal) er
 		return err
 	}
 	if answer.Next != "" {
-		fmt.Fprintln(term.err, "there are more; narrow down by --since, --until or --user, or raise --limit")
+		term.warn("there are more; narrow down by --since, --until or --user, or raise --limit")
 	}
 	return nil
 }

@@ -19,7 +19,9 @@ func table(w io.Writer, head []string, rows [][]string) error {
 				cells[i] = "-"
 			}
 		}
-		fmt.Fprintln(out, strings.Join(cells, "\t"))
+		if _, err := fmt.Fprintln(out, strings.Join(cells, "\t")); err != nil {
+			return err
+		}
 	}
 	return out.Flush()
 }

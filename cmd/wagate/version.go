@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"runtime"
 	"strings"
 
@@ -32,8 +31,8 @@ func (c *versionCmd) Run(term terminal) error {
 	if c.JSON {
 		return writeJSON(term.out, v)
 	}
-	_, err := fmt.Fprintf(term.out, "wagate   %s\ncommit   %s\ngo       %s\nlibopus  %s\n", v.Version, v.Commit, v.Go, v.Opus)
-	return err
+	term.say("wagate   %s\ncommit   %s\ngo       %s\nlibopus  %s", v.Version, v.Commit, v.Go, v.Opus)
+	return nil
 }
 
 func writeJSON(w interface{ Write([]byte) (int, error) }, v any) error {

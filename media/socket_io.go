@@ -97,8 +97,8 @@ func (s *Socket) trusted(addr netip.Addr) bool {
 	if s.opt.Remote.IsValid() && addr == s.opt.Remote.Unmap() {
 		return true
 	}
-	if addr.IsLoopback() { // a wide prefix does not mean our own host
-		return s.opt.Remote.IsLoopback()
+	if addr.IsLoopback() && !s.opt.Remote.IsLoopback() {
+		return false // a wide prefix does not mean our own host
 	}
 	for _, p := range s.opt.Sources {
 		if p.Contains(addr) {

@@ -1,0 +1,80 @@
+package media
+
+import (
+	"math"
+	"testing"
+
+	"wagate/test/tone"
+)
+
+func power(pcm []int16) float64 {
+	sum := 0.0
+	for _, v := range pcm {
+		sum += float64(v) * float64(v)
+	}
+	return math.Sqrt(sum / float64(len(pcm)))
+}
+
+func TestConcealedTonesGoOn(t *testing.T) {
+	for _, freq := range []float64{100, 180, 440, 620} {
+		var c concealer
+		source := tone.NewSource(freq, narrowRate)
+		pcm := make([]int16, 160)
+		for range 10 {
+			source.Read(pcm)
+			c.good(pcm)
+		}
+		last := pcm[159]
+		level := power(pcm)
+		made := make([]int16, 160)
+		c.lost(made)
+		if d := math.Abs(float64(made[0]) - float64(last)); d > level {
+			t.Errorf("%v Hz: a jump of %.0f at the seam", freq, d)
+		}
+		if p := power(made); p < 0.7*level || p > 1.2*level {
+			t.Errorf("%v Hz: the made-up frame has level %.0f, the one before %.0f", freq, p, level)
+		}
+		for range 4 {
+			c.lost(made)
+		}
+		if p := power(made); p > 0.4*level {
+			t.Errorf("%v Hz: not faded after 100 ms: %.0f of %.0f", freq, p, level)
+		}
+		c.lost(made)
+		if p := power(made); p != 0 {
+			t.Errorf("%v Hz: not silent after 120 ms: %.0f", freq, p)
+		}
+		source.Read(pcm)
+		c.good(pcm)
+		if p := math.Abs(float64(pcm[0])); p > level/2 {
+			t.Errorf("%v Hz: comes back with a jump of %.0f", freq, p)
+		}
+	}
+}
+
+func TestConcealingNothingIsSilent(t *testing.T) {
+	var c concealer
+	pcm := make([]int16, 480)
+	c.lost(pcm)
+	if p := power(pcm); p != 0 {
+		t.Errorf("level %.0f out of nothing", p)
+	}
+}
+
+func TestEstimatedQuality(t *testing.T) {
+	clean := estimateMOS(PCMA, 0, 0)
+	if clean < 4.2 || clean > 4.5 {
+		t.Errorf("clean A-law is %.2f", clean)
+	}
+	last := clean
+	for _, loss := range []float64{0.01, 0.05, 0.1, 0.3, 1} {
+		got := estimateMOS(PCMA, loss, 0)
+		if got >= last || got < 1 {
+			t.Errorf("loss %v gives %.2f after %.2f", loss, got, last)
+		}
+		last = got
+	}
+	if late := estimateMOS(Opus, 0, pbxDelayMax); late >= estimateMOS(Opus, 0, 0) {
+		t.Error("delay costs nothing")
+	}
+}

@@ -54,7 +54,7 @@ func serve(t *testing.T, s *Server, incoming func(*Session, Incoming)) {
 // outside builds a request outside any dialog; lines replace or add headers, a
 // line without a value takes the header away.
 func (p *peer) outside(s *Server, method, body string, lines ...string) *message {
-	m := &message{method: method, uri: "sip:+34600111222@" + s.Addr("udp").String(), body: []byte(body)}
+	m := &message{method: method, uri: "sip:+34600111222@gw", body: []byte(body)}
 	m.add("Via", "SIP/2.0/UDP "+p.addr().String()+";rport;branch=z9hG4bK"+newTag())
 	m.add("Max-Forwards", "70")
 	m.add("From", `"Agent" <sip:201@pbx>;tag=`+newTag())

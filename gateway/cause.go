@@ -6,57 +6,57 @@ package gateway
 type Cause uint8
 
 const (
-	// NoCause: the call has not ended.
+	// NoCause means the call has not ended.
 	NoCause Cause = iota
-	// Hangup: the normal end by either side.
+	// Hangup means the normal end by either side.
 	Hangup
-	// Cancelled: the caller gave up before the answer.
+	// Cancelled means the caller gave up before the answer.
 	Cancelled
-	// Declined: the callee does not want the call.
+	// Declined means the callee does not want the call.
 	Declined
-	// Busy: the callee is in another call.
+	// Busy means the callee is in another call.
 	Busy
-	// NoAnswer: it rang, and nobody came.
+	// NoAnswer means it rang, and nobody came.
 	NoAnswer
-	// Unreachable: the trunk failed, or said nothing.
+	// Unreachable means the trunk failed, or said nothing.
 	Unreachable
-	// APIDown: the Graph API refuses connections or fails.
+	// APIDown means the Graph API refuses connections or fails.
 	APIDown
-	// APITimeout: the Graph API gave no answer in time.
+	// APITimeout means the Graph API gave no answer in time.
 	APITimeout
-	// NotFound: nobody has this number.
+	// NotFound means nobody has this number.
 	NotFound
-	// NoRoute: no route is for this call.
+	// NoRoute means no route is for this call.
 	NoRoute
-	// BadNumber: what was dialled is not a telephone number.
+	// BadNumber means what was dialled is not a telephone number.
 	BadNumber
-	// NotAllowed: a rule of ours forbids the call.
+	// NotAllowed means a rule of ours forbids the call.
 	NotAllowed
-	// StoreFailed: what must be on disk first could not be written.
+	// StoreFailed means what must be on disk first could not be written.
 	StoreFailed
-	// NoPermission: the customer has not allowed us to call.
+	// NoPermission means the customer has not allowed us to call.
 	NoPermission
-	// Limited: a limit of Meta's is reached.
+	// Limited means a limit of Meta's is reached.
 	Limited
-	// Overloaded: a limit of ours is reached.
+	// Overloaded means a limit of ours is reached.
 	Overloaded
-	// Draining: this process is about to end.
+	// Draining means this process is about to end.
 	Draining
-	// NoCodec: the sides have no codec in common.
+	// NoCodec means the sides have no codec in common.
 	NoCodec
-	// AnswerFailed: the callee answered, but the caller could not be connected.
+	// AnswerFailed means the callee answered, but the caller could not be connected.
 	AnswerFailed
-	// MediaFailed: audio never came up.
+	// MediaFailed means audio never came up.
 	MediaFailed
-	// MediaLost: audio came up and went away.
+	// MediaLost means audio came up and went away.
 	MediaLost
-	// MaxDuration: the longest time for a call is over.
+	// MaxDuration means the longest time for a call is over.
 	MaxDuration
-	// TrunkAuth: the trunk does not take our credentials.
+	// TrunkAuth means the trunk does not take our credentials.
 	TrunkAuth
-	// APIError: Meta refuses for a fault of the set-up: token, payment, settings.
+	// APIError means Meta refuses for a fault of the set-up: token, payment, settings.
 	APIError
-	// Internal: our own fault.
+	// Internal means our own fault.
 	Internal
 
 	numCauses
@@ -123,6 +123,18 @@ func (c Cause) String() string { return c.row().name }
 
 // retry returns what may be tried next when a callee ends like this.
 func (c Cause) retry() retry { return c.row().retry }
+
+// farSide reports whether a callee that ends like this did so itself. In the
+// other cases it was not asked, or we gave it up.
+func (c Cause) farSide() bool {
+	switch c {
+	case Hangup, Cancelled, Declined, Busy, NoAnswer, Unreachable, NotFound, NoCodec, TrunkAuth, MediaFailed:
+		return true
+	case NoCause, APIDown, APITimeout, NoRoute, BadNumber, NotAllowed, StoreFailed, NoPermission, Limited,
+		Overloaded, Draining, AnswerFailed, MediaLost, MaxDuration, APIError, Internal, numCauses:
+	}
+	return false
+}
 
 // sipStatus returns how a SIP caller that waits for an answer is refused, and
 // the Q.850 cause of the Reason header; 0 means that none is sent. After it has
@@ -204,6 +216,52 @@ func q850Cause(q850 int) Cause {
 		return Unreachable
 	}
 	return NoCause
+}
+
+// q850OfSIP returns the Q.850 cause that goes on record for the end of an INVITE
+// of ours: the one of its Reason header, else the one that its status stands
+// for (RFC 3398 section 8.2.6, with 480 and 408 as our PBXs mean them).
+func q850OfSIP(status, q850 int) int {
+	if q850 != 0 {
+		return q850
+	}
+	switch status {
+	case 404, 485, 604:
+		return 1
+	case 486, 600:
+		return 17
+	case 408:
+		return 18
+	case 480:
+		return 19
+	case 401, 402, 403, 407, 603, 607, 608:
+		return 21
+	case 410:
+		return 22
+	case 482, 483:
+		return 25
+	case 484:
+		return 28
+	case 502:
+		return 38
+	case 405:
+		return 63
+	case 488, 606:
+		return 65
+	case 406, 415, 501:
+		return 79
+	case 0, 504:
+		return 102
+	case 413, 414, 416, 420, 421, 423, 505, 513:
+		return 127
+	}
+	switch {
+	case status >= 300 && status < 400: // as no answer
+		return 19
+	case status == 400, status == 481, status >= 500 && status < 600:
+		return 41
+	}
+	return 31
 }
 
 // sipAlarm reports whether a final status means that somebody must mend the

@@ -177,8 +177,10 @@ func (l *graphIngress) accepted(rep graphReply, p graphPort) {
 	case (rep.Result == resultTemporary || rep.Result == resultUnknown) && l.Accepts < 2 && !l.Late:
 		l.Next = reqAccept
 		p.wait(retryTimer, 0)
+	case rep.Result == resultHopeless:
+		p.emit(callerFailed{rep.or(APIError)})
 	default: // it may still ring, or even be up
-		p.emit(callerFailed{rep.or(AnswerFailed)})
+		p.emit(callerFailed{AnswerFailed})
 	}
 }
 

@@ -214,7 +214,11 @@ func (m *machine) calleeEnded(ev calleeEnded, do actions) {
 	case Summoning, Routing: // cannot be: nothing was dialled
 	case Ending, Ended:
 	}
-	m.end(ev.Cause, byCallee, do)
+	by := byCallee
+	if !ev.Cause.farSide() {
+		by = byGateway
+	}
+	m.end(ev.Cause, by, do)
 }
 
 func (m *machine) deadline(ev deadline, do actions) {

@@ -53,7 +53,7 @@ var (
 		},
 	}
 	mRings   = move{name: func(a uint8) string { return fmt.Sprintf("phone %d rings", a) }, do: func(r *runner, a uint8) { r.phoneRings(a) }}
-	mPicks   = move{name: func(a uint8) string { return fmt.Sprintf("phone %d picks up", a) }, do: func(r *runner, a uint8) { r.phonePicks(a) }}
+	mPicks   = move{name: func(a uint8) string { return fmt.Sprintf("phone %d picks up (%d)", a>>4, a&15) }, do: func(r *runner, a uint8) { r.phonePicks(a>>4, note(a&15)) }}
 	mRefuses = move{
 		name: func(a uint8) string { return fmt.Sprintf("phone %d refuses (%d)", a>>4, a&15) },
 		do:   func(r *runner, a uint8) { r.phoneRefuses(a>>4, note(a&15)) },
@@ -204,12 +204,12 @@ func (r *runner) lineMoves(ms []move) []move {
 			if !l.rung {
 				ms = append(ms, with(mRings, uint8(i)))
 			}
-			ms = append(ms, with(mPicks, uint8(i)), with(mRefuses, at|uint8(noteRefused)), with(mRefuses, at|uint8(noteDeclined)), with(mRefuses, at|uint8(noteFailed)))
+			ms = append(ms, with(mPicks, at|uint8(noteAccepted)), with(mPicks, at|uint8(noteUnusable)), with(mRefuses, at|uint8(noteRefused)), with(mRefuses, at|uint8(noteDeclined)))
 		}
 		if w.scene != sceneOutbound && w.budget.losses > 0 && !l.rung && !l.silent && l.phone == phoneInvited {
 			ms = append(ms, with(mSilent, uint8(i)))
 		}
-		if l.phone == phoneTalking && !(w.newcomer && i == 1) {
+		if l.phone == phoneTalking && (!w.newcomer || i != 1) {
 			ms = append(ms, with(mPeerBye, uint8(i)))
 		}
 	}
@@ -309,6 +309,8 @@ func (r *runner) noteOut(i uint8, n note) {
 		l.ringing(p)
 	case noteAccepted:
 		l.accepted(p)
+	case noteUnusable:
+		unusable(r, &l.dialled, func() { l.accepted(p) })
 	case noteRefused:
 		l.refused(Busy, p)
 	case noteDeclined:
@@ -319,6 +321,17 @@ func (r *runner) noteOut(i uint8, n note) {
 		l.hungup(p)
 	case noNote, noteCancelled, noteAcked, noteNoAck:
 	}
+}
+
+// unusable is an answer whose SDP we cannot use: the call ends, and with it the
+// leg.
+func unusable(r *runner, l *dialled, accepted func()) {
+	if l.Closed || l.WantEnd {
+		accepted()
+		return
+	}
+	l.unusable()
+	r.emit(stopped{NoCodec})
 }
 
 // noteIn gives the ingress leg the news of its session.
@@ -333,7 +346,7 @@ func (r *runner) noteIn(n note) {
 		l.unacked(p)
 	case noteHungup, noteByeDone:
 		l.hungup(p)
-	case noNote, notePrepared, noteRinging, noteAccepted, noteRefused, noteDeclined, noteFailed:
+	case noNote, notePrepared, noteRinging, noteAccepted, noteUnusable, noteRefused, noteDeclined, noteFailed:
 	}
 }
 
@@ -347,6 +360,8 @@ func (r *runner) noteAgent(n note) {
 		l.ringing(p)
 	case noteAccepted:
 		l.accepted(p)
+	case noteUnusable:
+		unusable(r, &l.dialled, func() { l.accepted(p) })
 	case noteRefused:
 		l.refused(Busy, p)
 	case noteDeclined:

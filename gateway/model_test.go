@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"hash/maphash"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -292,7 +293,7 @@ func (w *world) quiet() string {
 		switch {
 		case w.records != 1:
 			return "not exactly one record"
-		case live && !(w.wo.orphaned() && w.cloud.sent == [numHook]bool{}):
+		case live && (!w.wo.orphaned() || w.cloud.sent != [numHook]bool{}):
 			// A call whose connect reply was lost is unknown to us until its
 			// first webhook; Meta always sends one.
 			return "WhatsApp call left alive"
@@ -326,6 +327,36 @@ func (w *world) quiet() string {
 	return ""
 }
 
+// hashes is a set with a word per element, which is what millions of them may
+// cost.
+type hashes struct {
+	slots []uint64 // zero is free
+	n     int
+}
+
+// add reports whether h is new.
+func (s *hashes) add(h uint64) bool {
+	h = max(h, 1)
+	if 2*s.n >= len(s.slots) {
+		old := s.slots
+		s.slots, s.n = make([]uint64, max(1<<10, 2*len(old))), 0
+		for _, o := range old {
+			if o != 0 {
+				s.add(o)
+			}
+		}
+	}
+	at := h & uint64(len(s.slots)-1)
+	for ; s.slots[at] != 0; at = (at + 1) & uint64(len(s.slots)-1) {
+		if s.slots[at] == h {
+			return false
+		}
+	}
+	s.slots[at] = h
+	s.n++
+	return true
+}
+
 // explore walks through every state that a start leads to, breadth first, so
 // that the first violation has the shortest story.
 func explore(start world, visit func(*world)) (states int, bad []string) {
@@ -345,7 +376,8 @@ func explore(start world, visit func(*world)) (states int, bad []string) {
 	}
 	first := r.w
 	nodes := []node{{-1, 0}}
-	seen := map[uint64]struct{}{maphash.Comparable(seed, first): {}}
+	var seen hashes
+	seen.add(maphash.Comparable(seed, first))
 	var buf []move
 
 	story := func(i int32, last string) string {
@@ -354,22 +386,22 @@ func explore(start world, visit func(*world)) (states int, bad []string) {
 			path = append(path, nodes[i].move)
 		}
 		begin(first)
-		text := ""
+		var text strings.Builder
 		for k := len(path) - 1; k >= 0; k-- {
 			m := r.moves(nil)[path[k]]
 			m.do(r, m.arg)
 			r.drain()
-			text += fmt.Sprintf("    %-34s %v\n", m.name(m.arg), r.w.m.Phase)
+			fmt.Fprintf(&text, "    %-34s %v\n", m.name(m.arg), r.w.m.Phase)
 		}
 		if last != "" {
-			text += "    " + last + "\n"
+			text.WriteString("    " + last + "\n")
 		}
-		return text
+		return text.String()
 	}
 
-	level, base := []world{first}, int32(0)
+	level, next, base := []world{first}, []world(nil), int32(0)
 	for len(level) > 0 {
-		var next []world
+		next = next[:0]
 		for k, w := range level {
 			at := base + int32(k)
 			visit(&w)
@@ -393,11 +425,9 @@ func explore(start world, visit func(*world)) (states int, bad []string) {
 				if r.w == w {
 					continue
 				}
-				h := maphash.Comparable(seed, r.w)
-				if _, ok := seen[h]; ok {
+				if !seen.add(maphash.Comparable(seed, r.w)) {
 					continue
 				}
-				seen[h] = struct{}{}
 				nodes = append(nodes, node{at, uint8(i)})
 				next = append(next, r.w)
 			}
@@ -411,7 +441,7 @@ func explore(start world, visit func(*world)) (states int, bad []string) {
 			}
 		}
 		base += int32(len(level))
-		level = next
+		level, next = next, level
 	}
 	return len(nodes), bad
 }
@@ -492,7 +522,7 @@ var facts = []struct {
 // detector leave them out.
 func TestModel(t *testing.T) {
 	var mu sync.Mutex
-	reached := make([]bool, len(facts))
+	reached, small := make([]bool, len(facts)), 0
 	t.Run("scenes", func(t *testing.T) {
 		for _, s := range scenes {
 			t.Run(s.name, func(t *testing.T) {
@@ -516,14 +546,25 @@ func TestModel(t *testing.T) {
 				t.Logf("%d states, %d violations", states, len(bad))
 				mu.Lock()
 				defer mu.Unlock()
+				if s.small {
+					small++
+				}
 				for i := range facts {
 					reached[i] = reached[i] || here[i]
 				}
 			})
 		}
 	})
+	for _, s := range scenes {
+		if s.small {
+			small--
+		}
+	}
+	if t.Failed() || small < 0 { // or -run chose only some
+		return
+	}
 	for i, f := range facts {
-		if !reached[i] && !t.Failed() {
+		if !reached[i] {
 			t.Errorf("no walk came across: %s", f.name)
 		}
 	}

@@ -60,7 +60,8 @@ const (
 	notePrepared
 	noteRinging
 	noteAccepted
-	noteRefused // busy
+	noteUnusable // accepted with an SDP of no use
+	noteRefused  // busy
 	noteDeclined
 	noteFailed
 	noteHungup
@@ -192,7 +193,7 @@ func (r *runner) phoneRings(i uint8) {
 	r.note(i, noteRinging)
 }
 
-func (r *runner) phonePicks(i uint8) {
+func (r *runner) phonePicks(i uint8, n note) {
 	l := &r.w.lines[i]
 	l.final = true
 	l.phone = phoneTalking // the stack has sent ACK
@@ -201,7 +202,7 @@ func (r *runner) phonePicks(i uint8) {
 		l.toPeer.put(msgBYE)
 		return
 	}
-	r.note(i, noteAccepted)
+	r.note(i, n)
 }
 
 func (r *runner) phoneRefuses(i uint8, n note) {

@@ -6,22 +6,22 @@ package gateway
 type Phase uint8
 
 const (
-	// Summoning: the agent's phone, which we dialled, is ringing. Only for calls
+	// Summoning means the agent's phone, which we dialled, is ringing. Only for calls
 	// that begin with a request and not with a caller.
 	Summoning Phase = iota
-	// Routing: looking for a place that may ring.
+	// Routing means looking for a place that may ring.
 	Routing
-	// Dialing: the callee was asked and gave no sign of life.
+	// Dialing means the callee was asked and gave no sign of life.
 	Dialing
-	// Ringing: the callee alerts, and the caller knows.
+	// Ringing means the callee alerts, and the caller knows.
 	Ringing
-	// Answering: the callee took the call, the caller is being connected.
+	// Answering means the callee took the call, the caller is being connected.
 	Answering
-	// Active: both are up and hear each other.
+	// Active means both are up and hear each other.
 	Active
-	// Ending: the cause is fixed and the legs are hanging up.
+	// Ending means the cause is fixed and the legs are hanging up.
 	Ending
-	// Ended: the record is written; nothing changes any more.
+	// Ended means the record is written; nothing changes any more.
 	Ended
 )
 

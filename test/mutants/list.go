@@ -66,7 +66,7 @@ var mutants = []mutant{
 
 	// A WhatsApp user calls.
 	one("a failed accept is taken as the end of the call", inGraph,
-		"\t\tp.emit(callerFailed{rep.or(AnswerFailed)})", "\t\tl.end(NoCause, p)"),
+		"\tdefault: // it may still ring, or even be up\n\t\tp.emit(callerFailed{AnswerFailed})", "\tdefault:\n\t\tl.end(NoCause, p)"),
 	one("a call takes webhooks only after accept", inGraph,
 		"\tif !l.Closed {\n\t\tl.end(c, p)", "\tif !l.Closed && l.Up {\n\t\tl.end(c, p)"),
 	one("two Graph requests at once on one leg", inGraph,
@@ -132,6 +132,8 @@ var mutants = []mutant{
 		"\t\tp.do(sipBye, l.Why)\n\t\treturn noNews\n", "\t\treturn l.end()\n"),
 	one("a 200 that crosses our CANCEL is an answer", inSIP,
 		"\t\tp.do(sipBye, l.Why)\n\t\treturn noNews\n", "\t\treturn newsAnswered\n"),
+	one("an answer of no use is forgotten", inSIP,
+		"\tif !l.Closed {\n\t\tl.Up, l.Proceeding = true, true\n\t}\n", ""),
 	one("a CANCEL before the first response", inSIP,
 		"\tcase l.Proceeding:\n\t\tl.cancel(p)\n", "\tdefault:\n\t\tl.cancel(p)\n"),
 	one("a hangup before the first response is forgotten", inSIP,

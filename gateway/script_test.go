@@ -1,0 +1,446 @@
+package gateway
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write what the code does into the golden files")
+
+// TestScripts plays the stories of testdata/calls: a line with > is what comes
+// in, the indented line below it what the machine and its legs do about it, the
+// phase and the cause where they change. Commit what -update writes only if you
+// understand why it changed.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/calls/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := play(string(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			} else if got != string(text) {
+				t.Errorf("the story has changed; it is now\n%s", got)
+			}
+		})
+	}
+}
+
+// play returns the script with what the code does.
+func play(text string) (string, error) {
+	var out strings.Builder
+	s := &theatre{}
+	s.port = theatrePort{s, ""}
+	for i := range s.out {
+		s.out[i] = theatrePort{s, strconv.Itoa(i) + " "}
+	}
+	for n, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
+		if strings.HasPrefix(line, "    ") {
+			continue // what it did last time
+		}
+		out.WriteString(line + "\n")
+		input, is := strings.CutPrefix(line, "> ")
+		if !is {
+			continue
+		}
+		input, _, _ = strings.Cut(input, "  (") // a remark
+		before := s.m
+		s.did = nil
+		if err := s.input(strings.Fields(input)); err != nil {
+			return "", fmt.Errorf("line %d: %q: %w", n+1, input, err)
+		}
+		for len(s.queue) > 0 {
+			ev := s.queue[0]
+			s.queue = s.queue[1:]
+			s.m.step(ev, s)
+		}
+		did := strings.Join(s.did, "; ")
+		if s.m.Phase != before.Phase {
+			did = fmt.Sprintf("%-66s %s", did, s.m.Phase)
+		}
+		if s.m.Cause != before.Cause {
+			did += " " + s.m.Cause.String()
+		}
+		if did == "" {
+			did = "nothing"
+		}
+		out.WriteString("    " + did + "\n")
+	}
+	return out.String(), nil
+}
+
+// theatre is a call whose surroundings are words.
+type theatre struct {
+	m     machine
+	scene string
+	wi    graphIngress
+	wo    graphEgress
+	si    sipIngress
+	su    summonedIngress
+	so    [10]sipEgress
+	port  theatrePort // of the ingress
+	out   [10]theatrePort
+	did   []string
+	queue []event
+}
+
+func (s *theatre) say(format string, args ...any) {
+	s.did = append(s.did, fmt.Sprintf(format, args...))
+}
+
+// theatrePort is a SIP session made of words.
+type theatrePort struct {
+	s    *theatre
+	name string
+}
+
+func (p *theatrePort) emit(ev event) { p.s.queue = append(p.s.queue, ev) }
+
+func (p *theatrePort) do(a sipAct, c Cause) {
+	word := map[sipAct]string{
+		sipPrepare: "to disk", sipInvite: "INVITE", sipCancel: "CANCEL", sipBye: "BYE",
+		sipRing: "180", sipAnswer: "200", sipTone: "ringback",
+	}[a]
+	switch a {
+	case sipCancel, sipBye:
+		word += fmt.Sprintf(" (Q.850 %d)", c.releaseQ850())
+	case sipRefuse:
+		code, _ := c.sipStatus(false)
+		word = strconv.Itoa(code)
+	case sipPrepare, sipInvite, sipRing, sipAnswer, sipTone:
+	}
+	p.s.say("sip %s%s", p.name, word)
+}
+
+func (s *theatre) emit(ev event) { s.queue = append(s.queue, ev) }
+
+func (s *theatre) wait(t legTimer, nth uint8) {
+	switch t {
+	case retryTimer:
+		s.say("wait %d", nth)
+	case peerTimer:
+		s.say("wait for media")
+	case adoptTimer:
+		s.say("wait for a webhook")
+	case acceptTimer: // always there beside accept
+	}
+}
+
+var requestWords = map[string]graphReq{
+	"prepare": reqPrepare, "pre_accept": reqPreAccept, "accept": reqAccept,
+	"reject": reqReject, "terminate": reqTerminate, "connect": reqConnect,
+}
+
+func (s *theatre) request(r graphReq) {
+	for word, req := range requestWords {
+		if req == r {
+			s.say("graph %s", word)
+		}
+	}
+}
+
+// The actions.
+
+func (s *theatre) prepareIn() {
+	switch s.scene {
+	case "user":
+		s.wi.prepare(s)
+	case "phone":
+		s.si.prepare(&s.port)
+	case "click":
+		s.su.prepare(&s.port)
+	}
+}
+
+func (s *theatre) dialOut(leg uint8) {
+	if s.scene != "user" {
+		s.wo.Leg = leg
+		s.wo.dial(s)
+		return
+	}
+	s.so[leg] = sipEgress{Leg: leg}
+	if s.m.Plan.Plain {
+		s.say("plain")
+	}
+	s.so[leg].dial(&s.out[leg])
+}
+
+func (s *theatre) ringIn() {
+	switch s.scene {
+	case "phone":
+		s.si.ring(&s.port)
+	case "click":
+		s.su.ring(&s.port)
+	}
+}
+
+func (s *theatre) answerIn() {
+	switch s.scene {
+	case "user":
+		s.wi.answer(s)
+	case "phone":
+		s.si.answer(&s.port)
+	case "click":
+		s.su.answer(&s.port)
+	}
+}
+
+func (s *theatre) hangupIn(c Cause) {
+	switch s.scene {
+	case "user":
+		s.wi.hangup(s)
+	case "phone":
+		s.si.hangup(c, &s.port)
+	case "click":
+		s.su.hangup(c, &s.port)
+	}
+}
+
+func (s *theatre) hangupOut(leg uint8, c Cause) {
+	if s.scene != "user" {
+		s.wo.hangup(s)
+		return
+	}
+	s.so[leg].hangup(c, &s.out[leg])
+}
+
+func (s *theatre) dropOut(leg uint8, c Cause) { s.hangupOut(leg, c) }
+func (s *theatre) startBridge()               { s.say("bridge start") }
+func (s *theatre) stopBridge()                { s.say("bridge stop") }
+func (s *theatre) swap(leg uint8)             { s.say("bridge to %d", leg) }
+
+// arm tells of an end that takes as long as the far end's timers allow.
+func (s *theatre) arm(at stamp) {
+	slow := s.si.slow() || s.su.slow()
+	for i := range s.so {
+		slow = slow || s.so[i].slow()
+	}
+	if at.Phase == Ending && slow {
+		s.say("be patient")
+	}
+}
+
+func (s *theatre) record(c Cause, abandoned bool) {
+	by := map[party]string{byGateway: "gateway", byCaller: "caller", byCallee: "callee"}[s.m.By]
+	s.say("record %v by %s", c, by)
+	if abandoned {
+		s.say("debts")
+	}
+}
+
+// input takes one line of a script.
+func (s *theatre) input(words []string) error {
+	arg := func(i int) string {
+		if i < len(words) {
+			return words[i]
+		}
+		return ""
+	}
+	rest := strings.Join(words[min(1, len(words)):], " ")
+	switch arg(0) {
+	case "call": // who begins it
+		s.scene = arg(1)
+		s.m.ToGraph, s.m.Summoned = s.scene != "user", s.scene == "click"
+		s.m.start(s)
+	case "routed": // addresses of each hop
+		var hops []int
+		for _, w := range words[1:] {
+			n, err := strconv.Atoi(w)
+			if err != nil {
+				return err
+			}
+			hops = append(hops, n)
+		}
+		s.emit(routed{newPlan(hops...)})
+	case "stop":
+		c, err := causeNamed(arg(1))
+		s.emit(stopped{c})
+		return err
+	case "deadline":
+		s.emit(deadline{stamp{s.m.Phase, s.m.Turn}, arg(1) == "over"})
+	case "late": // a timer of the phase before
+		s.emit(deadline{Stamp: stamp{s.m.Phase - 1, s.m.Turn - 1}})
+	case "replaced":
+		s.so[s.m.Attempt+1] = sipEgress{Leg: s.m.Attempt + 1, dialled: dialled{Sent: true, Proceeding: true, Up: true}}
+		s.emit(replaced{s.m.Attempt + 1})
+	case "media":
+		s.wi.mediaReady(s)
+	case "lost":
+		s.emit(mediaLost{MediaLost})
+	case "audio":
+		s.wo.heard(s)
+	case "timer":
+		t, ok := map[string]legTimer{"retry": retryTimer, "media": peerTimer, "accept": acceptTimer, "webhook": adoptTimer}[rest]
+		if !ok {
+			return fmt.Errorf("no such timer")
+		}
+		if s.scene == "user" {
+			s.wi.timeout(t, s)
+		} else {
+			s.wo.timeout(t, s)
+		}
+	case "graph":
+		return s.graphReply(arg(1), arg(2), arg(3))
+	case "webhook":
+		return s.webhook(rest)
+	case "sip":
+		return s.sip(words[1:])
+	default:
+		return fmt.Errorf("unknown input")
+	}
+	return nil
+}
+
+func causeNamed(word string) (Cause, error) {
+	if word == "" {
+		return NoCause, nil
+	}
+	for c := range numCauses {
+		if c.String() == word {
+			return c, nil
+		}
+	}
+	return NoCause, fmt.Errorf("no cause is called %q", word)
+}
+
+func (s *theatre) graphReply(request, result, cause string) error {
+	req, ok := requestWords[request]
+	if !ok {
+		return fmt.Errorf("no such request")
+	}
+	res, ok := map[string]graphResult{
+		"ok": resultOK, "gone": resultGone, "refused": resultRefused, "hopeless": resultHopeless,
+		"busy": resultTemporary, "lost": resultUnknown,
+	}[result]
+	if !ok {
+		return fmt.Errorf("no such result")
+	}
+	c, err := causeNamed(cause)
+	rep := graphReply{res, c}
+	if s.scene == "user" {
+		s.wi.reply(req, rep, s)
+	} else {
+		s.wo.reply(req, rep, s)
+	}
+	return err
+}
+
+func (s *theatre) webhook(word string) error {
+	switch word {
+	case "terminate":
+		if s.scene == "user" {
+			s.wi.terminated(NoCause, s)
+		} else {
+			s.wo.terminated(NoCause, s)
+		}
+	case "RINGING":
+		s.wo.ringing(s)
+	case "answer":
+		s.wo.named()
+		s.wo.answered(s)
+	case "ACCEPTED":
+		s.wo.accepted(s)
+	case "REJECTED":
+		s.wo.rejected(s)
+	default:
+		return fmt.Errorf("no such webhook")
+	}
+	return nil
+}
+
+// sip takes news of a session: "1 180" of an egress leg, "ACK" of the ingress.
+func (s *theatre) sip(words []string) error {
+	i := 0
+	if s.scene == "user" {
+		var err error
+		if i, err = strconv.Atoi(words[0]); err != nil {
+			return err
+		}
+		words = words[1:]
+	}
+	word := strings.Join(words, " ")
+	status, _ := strconv.Atoi(word)
+	switch s.scene {
+	case "user":
+		return hearOut(&s.so[i], word, causeOfSIP(status, 0), &s.out[i])
+	case "click":
+		return hearAgent(&s.su, word, causeOfSIP(status, 0), &s.port)
+	}
+	l, p := &s.si, &s.port
+	switch word {
+	case "CANCEL":
+		l.cancelled(p)
+	case "ACK":
+		l.acked(p)
+	case "no ACK":
+		l.unacked(p)
+	case "BYE", "BYE ok":
+		l.hungup(p)
+	default:
+		return fmt.Errorf("no such message")
+	}
+	return nil
+}
+
+func hearOut(l *sipEgress, word string, c Cause, p sipPort) error {
+	switch word {
+	case "on disk":
+		l.prepared(p)
+	case "100":
+		l.proceeding(p)
+	case "180", "183":
+		l.ringing(p)
+	case "200":
+		l.accepted(p)
+	case "200 unusable":
+		l.unusable()
+		p.emit(stopped{NoCodec})
+	case "BYE", "BYE ok":
+		l.hungup(p)
+	case "silent":
+		l.refused(Unreachable, p)
+	default:
+		return hearRefusal(word, c, p, l.refused)
+	}
+	return nil
+}
+
+func hearRefusal(word string, c Cause, p sipPort, refused func(Cause, sipPort)) error {
+	if _, err := strconv.Atoi(word); err != nil || c == NoCause {
+		return fmt.Errorf("no such message")
+	}
+	refused(c, p)
+	return nil
+}
+
+func hearAgent(l *summonedIngress, word string, c Cause, p sipPort) error {
+	switch word {
+	case "on disk":
+		l.prepared(p)
+	case "180":
+		l.ringing(p)
+	case "200":
+		l.accepted(p)
+	case "BYE", "BYE ok":
+		l.hungup(p)
+	default:
+		return hearRefusal(word, c, p, l.refused)
+	}
+	return nil
+}

@@ -16,8 +16,8 @@ type Reception struct {
 	Duplicates     int
 	Reordered      int
 	SSRCs          []uint32 // every change of the source, also back to an earlier one
-	SequenceJumps  int // more than 100 numbers forward, or back to before the first
-	TimestampJumps int // audio next to audio whose timestamps do not tell the same distance as their numbers
+	SequenceJumps  int      // more than 100 numbers forward, or back to before the first
+	TimestampJumps int      // audio next to audio whose timestamps do not tell the same distance as their numbers
 	Payloads       map[uint8]int
 	Sources        []netip.AddrPort
 	First, Last    time.Time

@@ -1,0 +1,96 @@
+# Each target does its own set-up: on a bare Debian machine with Go, `make demo`
+# and `make test` are all there is to type.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+GOLANGCI_LINT := v2.11.4
+GOFUMPT := v0.12.0
+
+TAGS := nolibopusfile
+export GOFLAGS := -tags=$(TAGS)
+export CGO_ENABLED := 1
+
+TOOLS := $(CURDIR)/.cache/bin
+lint := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT)
+fumpt := $(TOOLS)/gofumpt-$(GOFUMPT)
+
+# Packages that play sound in real time have the machine to themselves.
+SYSTEM := ./test/...
+UNIT = $$(go list ./... | grep -v '^wagate/test')
+
+FUZZTIME ?= 5m
+SOAKTIME ?= 10m
+
+.PHONY: help setup build demo test format lint vet unit model fuzz-short system tidy fuzz bench mutants soak clean
+
+help: ## these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(lint) $(fumpt) ## installs what build and test need
+	@bash test/tools/setup.sh test
+
+$(TOOLS)/golangci-lint-%:
+	@bash test/tools/setup.sh build
+	GOFLAGS= GOBIN=$(TOOLS)/new go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$*
+	mv $(TOOLS)/new/golangci-lint $@
+
+$(TOOLS)/gofumpt-%:
+	GOFLAGS= GOBIN=$(TOOLS)/new go install mvdan.cc/gofumpt@$*
+	mv $(TOOLS)/new/gofumpt $@
+
+build: ## bin/wagate
+	@bash test/tools/setup.sh build
+	go build -trimpath -o bin/wagate ./cmd/wagate
+
+demo: build ## the main job on this machine, without an account
+	bin/wagate demo
+
+test: setup format lint vet unit model fuzz-short system tidy ## every check; what CI runs
+
+format: $(fumpt)
+	@bad=$$($(fumpt) -l .); test -z "$$bad" || { echo "not formatted (gofumpt -w):"; echo "$$bad"; exit 1; }
+
+lint: $(lint)
+	$(lint) run --build-tags $(TAGS),system,soak ./...
+
+vet:
+	go vet ./...
+	GOFLAGS=-tags=$(TAGS),system,soak go vet ./...
+
+unit:
+	go test -race -timeout 10m $(UNIT)
+
+# The whole walk is too large for the race detector.
+model:
+	go test -count=1 -timeout 10m -run '^TestModel$$' ./gateway
+
+fuzz-short:
+	bash test/tools/fuzz.sh 3s
+
+system:
+	GOFLAGS=-tags=$(TAGS),system go test -race -count=1 -p 1 -timeout 15m $(SYSTEM)
+
+tidy:
+	go mod tidy -diff
+
+fuzz: ## each fuzz target for FUZZTIME
+	@bash test/tools/setup.sh build
+	bash test/tools/fuzz.sh $(FUZZTIME)
+
+bench: ## codec, bridge and whole-gateway figures
+	@bash test/tools/setup.sh build
+	go test -run '^$$' -bench . -benchmem -p 1 -timeout 30m ./...
+
+mutants: ## breaks the call machine rule by rule; the model must notice
+	@bash test/tools/setup.sh build
+	go run ./test/mutants
+
+soak: ## calls for SOAKTIME; nothing may be left over
+	@bash test/tools/setup.sh test
+	SOAKTIME=$(SOAKTIME) GOFLAGS=-tags=$(TAGS),soak go test -count=1 -v -timeout 0 -run '^TestSoak' ./test
+
+clean: ## what the targets made
+	rm -rf bin .cache

@@ -206,8 +206,8 @@ func (b *fakeBook) End(_ context.Context, r store.Record, owed []store.Debt) err
 	return nil
 }
 
-// stage is one call among fakes, in a bubble of fake time.
-type stage struct {
+// rehearsal is one call among fakes, in a bubble of fake time.
+type rehearsal struct {
 	t     *testing.T
 	seen  *ledger
 	graph *fakeGraph
@@ -220,12 +220,12 @@ type stage struct {
 
 const fakeSessions = 16
 
-// onStage runs a story about one call. The call must be over when it ends.
-func onStage(t *testing.T, hops []config.Hop, story func(s *stage)) {
+// rehearse runs a story about one call. The call must be over when it ends.
+func rehearse(t *testing.T, hops []config.Hop, story func(s *rehearsal)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		l := &ledger{}
-		s := &stage{
+		s := &rehearsal{
 			t: t, seen: l, over: make(chan struct{}),
 			graph: &fakeGraph{ledger: l, results: map[string][]error{}, slow: map[string]time.Duration{}},
 			trunk: &fakeTrunks{ledger: l, targets: map[string][]string{"pbx": {"sip:10.0.0.1"}, "two": {"sip:10.0.0.2", "sip:10.0.0.3"}}, sessions: make(chan *fakeSession, fakeSessions)},
@@ -255,10 +255,10 @@ func onStage(t *testing.T, hops []config.Hop, story func(s *stage)) {
 	})
 }
 
-func (s *stage) start() { go s.call.run(); synctest.Wait() }
+func (s *rehearsal) start() { go s.call.run(); synctest.Wait() }
 
 // dialled returns the INVITE that has just left.
-func (s *stage) dialled() *fakeSession {
+func (s *rehearsal) dialled() *fakeSession {
 	s.t.Helper()
 	synctest.Wait()
 	select {
@@ -271,7 +271,7 @@ func (s *stage) dialled() *fakeSession {
 }
 
 // saw checks what was seen since the last look, in any order.
-func (s *stage) saw(story string, want ...string) {
+func (s *rehearsal) saw(story string, want ...string) {
 	s.t.Helper()
 	synctest.Wait()
 	got := s.seen.take()
@@ -282,12 +282,14 @@ func (s *stage) saw(story string, want ...string) {
 	}
 }
 
-func (s *stage) hook(ev whatsapp.Event) { s.call.post(hooked{ev}); synctest.Wait() }
+func (s *rehearsal) hook(ev whatsapp.Event) { s.call.post(hooked{ev}); synctest.Wait() }
 
-func (s *stage) customerHangsUp() { s.hook(whatsapp.Terminate{Meta: whatsapp.Meta{CallID: "wacid.A"}}) }
+func (s *rehearsal) customerHangsUp() {
+	s.hook(whatsapp.Terminate{Meta: whatsapp.Meta{CallID: "wacid.A"}})
+}
 
 // ended checks the one record.
-func (s *stage) ended(cause Cause, by string) store.Record {
+func (s *rehearsal) ended(cause Cause, by string) store.Record {
 	s.t.Helper()
 	synctest.Wait()
 	s.book.mu.Lock()
@@ -302,7 +304,7 @@ func (s *stage) ended(cause Cause, by string) store.Record {
 	return r
 }
 
-func (s *stage) phase(want Phase) {
+func (s *rehearsal) phase(want Phase) {
 	s.t.Helper()
 	synctest.Wait()
 	if got := s.call.view.Load().phase; got != want {

@@ -19,7 +19,7 @@ var (
 )
 
 func TestCustomerTalksAndHangsUp(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.start()
 		phone := s.dialled()
 		s.saw("intent, then requests", "begin", "pre_accept:sdp", "save sip:10.0.0.1", "INVITE sip:10.0.0.1 600")
@@ -40,7 +40,7 @@ func TestCustomerTalksAndHangsUp(t *testing.T) {
 }
 
 func TestPhoneHangsUp(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.start()
 		phone := s.dialled()
 		phone.answer()
@@ -55,7 +55,7 @@ func TestPhoneHangsUp(t *testing.T) {
 }
 
 func TestNobodyAnswersSoTheNextPhoneRings(t *testing.T) {
-	onStage(t, twoPhones, func(s *stage) {
+	rehearse(t, twoPhones, func(s *rehearsal) {
 		s.start()
 		first := s.dialled()
 		first.notify(sip.Ringing{Status: 180})
@@ -80,7 +80,7 @@ func TestNobodyAnswersSoTheNextPhoneRings(t *testing.T) {
 
 func TestMetaGivesUpBeforeTheLastTarget(t *testing.T) {
 	hops := []config.Hop{{Trunk: "pbx", To: "1"}, {Trunk: "pbx", To: "2"}, {Trunk: "pbx", To: "3"}, {Trunk: "pbx", To: "4"}}
-	onStage(t, hops, func(s *stage) {
+	rehearse(t, hops, func(s *rehearsal) {
 		s.start()
 		began := time.Now()
 		for range 3 {
@@ -98,7 +98,7 @@ func TestMetaGivesUpBeforeTheLastTarget(t *testing.T) {
 }
 
 func TestTrunkIsDownSoTheNextAddressIsDialled(t *testing.T) {
-	onStage(t, []config.Hop{{Trunk: "two", To: "600"}}, func(s *stage) {
+	rehearse(t, []config.Hop{{Trunk: "two", To: "600"}}, func(s *rehearsal) {
 		s.start()
 		s.dialled().notify(sip.Failed{Err: sip.ErrSilent})
 		second := s.dialled()
@@ -113,7 +113,7 @@ func TestTrunkIsDownSoTheNextAddressIsDialled(t *testing.T) {
 }
 
 func TestCustomerHangsUpWhileItRings(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.start()
 		phone := s.dialled()
 		s.customerHangsUp()
@@ -127,7 +127,7 @@ func TestCustomerHangsUpWhileItRings(t *testing.T) {
 }
 
 func TestPreAcceptIsLost(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.graph.results["pre_accept:sdp"] = []error{whatsapp.ErrUnknown, whatsapp.ErrUnknown}
 		s.audio.connect = false
 		s.start()
@@ -146,7 +146,7 @@ func TestPreAcceptIsLost(t *testing.T) {
 }
 
 func TestAcceptIsRepeatedOnce(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.graph.results["accept:sdp"] = []error{whatsapp.ErrUnknown}
 		s.start()
 		phone := s.dialled()
@@ -162,7 +162,7 @@ func TestAcceptIsRepeatedOnce(t *testing.T) {
 }
 
 func TestAcceptFailsForGood(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.graph.results["accept:sdp"] = []error{whatsapp.ErrUnknown, whatsapp.ErrUnknown}
 		s.start()
 		phone := s.dialled()
@@ -177,7 +177,7 @@ func TestAcceptFailsForGood(t *testing.T) {
 }
 
 func TestTerminateIsNotConfirmed(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.graph.results["terminate"] = manyUnknown(100)
 		s.start()
 		phone := s.dialled()
@@ -202,7 +202,7 @@ func manyUnknown(n int) []error {
 }
 
 func TestTokenIsRefusedSoTheEndStaysOwed(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		refused := make([]error, 100)
 		for i := range refused {
 			refused[i] = &whatsapp.APIError{Status: 401, Code: 190}
@@ -223,7 +223,7 @@ func TestTokenIsRefusedSoTheEndStaysOwed(t *testing.T) {
 }
 
 func TestOfferWithoutOurCodec(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.audio.answerErr = media.ErrNoCodec
 		s.start()
 		s.dialled().notify(sip.Proceeding{Status: 100})
@@ -234,7 +234,7 @@ func TestOfferWithoutOurCodec(t *testing.T) {
 }
 
 func TestTrunkAnswersWithoutOurCodec(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.audio.sdpErr = media.ErrNoCodec
 		s.start()
 		phone := s.dialled()
@@ -247,7 +247,7 @@ func TestTrunkAnswersWithoutOurCodec(t *testing.T) {
 }
 
 func TestStoreCannotWrite(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.book.beginErr = errDisk
 		s.start()
 		s.saw("no phone rings for a call that is not on disk", "begin", "reject")
@@ -256,7 +256,7 @@ func TestStoreCannotWrite(t *testing.T) {
 }
 
 func TestDialogCannotBeWritten(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.book.dialogErr = errDisk
 		s.start()
 		s.saw("no INVITE that is not on disk", "begin", "save sip:10.0.0.1", "reject")
@@ -265,7 +265,7 @@ func TestDialogCannotBeWritten(t *testing.T) {
 }
 
 func TestAudioIsLost(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.start()
 		phone := s.dialled()
 		phone.answer()
@@ -279,7 +279,7 @@ func TestAudioIsLost(t *testing.T) {
 }
 
 func TestWhatsAppAudioNeverComesUp(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.audio.connect = false
 		s.start()
 		phone := s.dialled()
@@ -295,7 +295,7 @@ func TestWhatsAppAudioNeverComesUp(t *testing.T) {
 }
 
 func TestLongestCall(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.start()
 		phone := s.dialled()
 		phone.answer()
@@ -311,7 +311,7 @@ func TestLongestCall(t *testing.T) {
 }
 
 func TestRecordIsTriedAgain(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.book.endErrs = []error{errDisk, errDisk}
 		s.start()
 		phone := s.dialled()
@@ -324,7 +324,7 @@ func TestRecordIsTriedAgain(t *testing.T) {
 }
 
 func TestDrainEndsTheCall(t *testing.T) {
-	onStage(t, onePhone, func(s *stage) {
+	rehearse(t, onePhone, func(s *rehearsal) {
 		s.start()
 		phone := s.dialled()
 		phone.answer()

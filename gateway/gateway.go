@@ -168,12 +168,15 @@ func (g *Gateway) depth(n int) {
 	}
 }
 
+// ReloadRefused notes that a new configuration could not even be read.
+func (g *Gateway) ReloadRefused() { g.metrics.reloadOK.Set(0) }
+
 // Reload takes a new configuration for all calls to come, or refuses it whole:
 // what is bound at start cannot change while the gateway runs.
 func (g *Gateway) Reload(cfg *config.Config) error {
 	err := g.reload(cfg)
 	if err != nil {
-		g.metrics.reloadOK.Set(0)
+		g.ReloadRefused()
 	}
 	return err
 }

@@ -22,6 +22,8 @@ const (
 	headerTimeout   = 5 * time.Second
 	readTimeout     = 10 * time.Second
 	writeTimeout    = 30 * time.Second
+	adminTimeout    = 2 * time.Minute // long enough for a profile
+	maxStreams      = 100
 	idleTimeout     = time.Minute
 	maxHeaderBytes  = 16 << 10
 	maxConnections  = 256
@@ -48,11 +50,11 @@ func (g *Gateway) listen(ctx context.Context, cfg *config.Config) error {
 
 	mux := http.NewServeMux()
 	mux.Handle(cfg.HTTP.Webhook.Path, g.webhook)
-	g.webhookServer = newServer(mux, g.log)
+	g.webhookServer = newServer(mux, writeTimeout, g.log)
 	g.admin = newAdmin(cfg.HTTP.Admin, adminDeps{
 		calls: g, records: g.store, ready: g.readiness, metrics: g.gatherer, log: g.log,
 	})
-	g.adminServer = newServer(g.admin, g.log)
+	g.adminServer = newServer(g.admin, adminTimeout, g.log)
 	pair, err := loadCertificate(cfg.HTTP.Webhook.TLS)
 	if err != nil {
 		return err
@@ -61,10 +63,11 @@ func (g *Gateway) listen(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
-func newServer(h http.Handler, log *slog.Logger) *http.Server {
+func newServer(h http.Handler, write time.Duration, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: write,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 	}
 }
 

@@ -57,6 +57,8 @@ func (c *serveCmd) Run(term terminal) error {
 		fresh, err := config.Load(c.Config)
 		if err == nil {
 			err = g.Reload(fresh)
+		} else {
+			g.ReloadRefused()
 		}
 		if err != nil {
 			log.Error("configuration refused, the old one stays", slog.String("file", c.Config), slog.Any("faults", faultLines(err)))

@@ -1,0 +1,215 @@
+//go:build system
+
+package test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"wagate/test/fakemeta"
+	"wagate/test/faketrunk"
+)
+
+// endLimit is within how long after a restart every call of before must be
+// over. Machines that run tests are slow and shared, so three times that is
+// asserted, and the figure is reported.
+const endLimit = 5 * time.Second
+
+// TestKilledInTheMiddleOfTwentyCalls: ringing, talking, and answered while
+// nobody was there to hear it.
+func TestKilledInTheMiddleOfTwentyCalls(t *testing.T) {
+	const ringing, talking, late = 7, 7, 6
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	d := newDaemon(t, "")
+	var dialled atomic.Int32
+	d.pbx.Handle(func(*faketrunk.Message) faketrunk.Script {
+		if n := dialled.Add(1); n <= talking {
+			return faketrunk.Answer(0)
+		}
+		return faketrunk.NoAnswer()
+	})
+	d.start(ctx)
+	var customers []*fakemeta.Customer
+	for i := range ringing + talking + late {
+		c, err := d.meta.Call(ctx, fakemeta.CallOptions{User: fakemeta.User{Number: fmt.Sprintf("346001112%02d", i)}})
+		must(t, err)
+		customers = append(customers, c)
+	}
+	var phones []*faketrunk.Call
+	for range customers {
+		phone, err := d.pbx.Next(ctx)
+		must(t, err)
+		must(t, phone.Wait(ctx, faketrunk.Rung))
+		phones = append(phones, phone)
+	}
+	up := 0
+	for _, p := range phones {
+		if p.Is(faketrunk.Answered) {
+			must(t, p.Wait(ctx, faketrunk.Up))
+			up++
+		}
+	}
+	connected := 0
+	for _, c := range customers {
+		must(t, c.Wait(ctx, fakemeta.Ringing))
+	}
+	for connected < up {
+		connected = 0
+		for _, c := range customers {
+			if c.State() == fakemeta.Connected {
+				connected++
+			}
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("%d customers connected of %d", connected, up)
+		}
+	}
+	d.kill()
+	answered := 0
+	for _, p := range phones {
+		if !p.Is(faketrunk.Answered) && answered < late {
+			must(t, p.Answer())
+			answered++
+		}
+	}
+	began := time.Now()
+	d.start(ctx)
+	ready := time.Since(began)
+	must(t, d.meta.WaitQuiet(ctx))
+	must(t, d.pbx.Settled(ctx))
+	took := time.Since(began)
+	t.Logf("%d ringing, %d talking, %d answered meanwhile: ready %v, all over %v after the restart", ringing, up, answered, ready, took)
+	if took > 3*endLimit {
+		t.Errorf("it took %v to end all calls, want at most %v", took, endLimit)
+	}
+	for _, c := range customers {
+		if end := c.End(); end.By != fakemeta.ByBusiness {
+			t.Errorf("a customer's call was ended by %v, not by us", end.By)
+		}
+	}
+	rs := d.records(ctx, len(customers))
+	ids := map[string]int{}
+	for _, r := range rs {
+		ids[r.WACID]++
+	}
+	if len(rs) != len(customers) || len(ids) != len(customers) {
+		t.Errorf("%d records of %d calls, want %d of each", len(rs), len(ids), len(customers))
+	}
+	for _, f := range d.pbx.Faults() {
+		t.Errorf("the PBX would complain: %s", f)
+	}
+}
+
+func TestSignals(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	d := newDaemon(t, "")
+	d.pbx.Handle(func(*faketrunk.Message) faketrunk.Script { return faketrunk.Answer(0) })
+	d.start(ctx)
+	customer, err := d.meta.Call(ctx, fakemeta.CallOptions{})
+	must(t, err)
+	must(t, customer.Wait(ctx, fakemeta.Connected))
+	if out := d.run(ctx, "calls", "--admin", d.admin); !strings.Contains(out, "active") {
+		t.Errorf("wagate calls shows\n%s", out)
+	}
+
+	d.signal(syscall.SIGTERM)
+	refused, err := d.meta.Call(ctx, fakemeta.CallOptions{})
+	must(t, err)
+	must(t, refused.Wait(ctx, fakemeta.Ended))
+	if end := refused.End(); end.By != fakemeta.ByBusiness || end.Talked != 0 {
+		t.Errorf("while draining a new call ended %+v, want a rejection", end)
+	}
+	if customer.State() != fakemeta.Connected {
+		t.Error("the drain cut the running call")
+	}
+	customer.HangUp()
+	if code := d.exited(ctx); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	must(t, d.pbx.Settled(ctx))
+
+	// The second signal ends what is left.
+	d.start(ctx)
+	second, err := d.meta.Call(ctx, fakemeta.CallOptions{})
+	must(t, err)
+	must(t, second.Wait(ctx, fakemeta.Connected))
+	d.signal(syscall.SIGTERM)
+	d.signal(syscall.SIGINT)
+	if code := d.exited(ctx); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	must(t, d.meta.WaitQuiet(ctx))
+	must(t, d.pbx.Settled(ctx))
+
+	d.start(ctx)
+	causes := map[string]int{}
+	for _, r := range d.records(ctx, 3) {
+		causes[r.Cause]++
+	}
+	if causes["hangup"] != 1 || causes["draining"] != 2 {
+		t.Errorf("records say %v", causes)
+	}
+}
+
+func TestReload(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	d := newDaemon(t, "")
+	d.pbx.Handle(func(*faketrunk.Message) faketrunk.Script { return faketrunk.Answer(0) })
+	d.start(ctx)
+	text, err := os.ReadFile(d.file)
+	must(t, err)
+	call := func() *faketrunk.Call {
+		customer, err := d.meta.Call(ctx, fakemeta.CallOptions{})
+		must(t, err)
+		phone, err := d.pbx.Next(ctx)
+		must(t, err)
+		must(t, customer.Wait(ctx, fakemeta.Connected))
+		customer.HangUp()
+		must(t, phone.Wait(ctx, faketrunk.Ended))
+		return phone
+	}
+	if got := call().Invite().URI; !strings.Contains(got, "600") {
+		t.Errorf("dialled %s, want 600", got)
+	}
+
+	must(t, os.WriteFile(d.file, []byte(strings.Replace(string(text), `to: "600"`, `to: "601"`, 1)), 0o600))
+	d.signal(syscall.SIGHUP)
+	d.logged(ctx, "configuration reloaded")
+	if got := call().Invite().URI; !strings.Contains(got, "601") {
+		t.Errorf("after the reload dialled %s, want 601", got)
+	}
+
+	must(t, os.WriteFile(d.file, []byte(string(text)+"\nnonsense: 1\n"), 0o600))
+	d.signal(syscall.SIGHUP)
+	d.logged(ctx, "configuration refused")
+	if got := call().Invite().URI; !strings.Contains(got, "601") {
+		t.Errorf("after a refused reload dialled %s, want 601 as before", got)
+	}
+	d.signal(syscall.SIGTERM)
+	if code := d.exited(ctx); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+}
+
+func TestBadConfigurationIsExitCodeTwo(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	d := newDaemon(t, "nonsense: 1\n")
+	path, err := binary()
+	must(t, err)
+	cmd := command(ctx, path, "serve", "--config", d.file)
+	cmd.Env = d.env
+	out, err := cmd.CombinedOutput()
+	if err == nil || cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "nonsense") {
+		t.Errorf("exit %v: %s", err, out)
+	}
+}

@@ -100,7 +100,7 @@ func (g *Gateway) missed(offer whatsapp.Offer, number string, cause Cause) {
 		err = g.store.End(ctx, store.Record{
 			ID: id, Direction: inbound, Number: number, User: offer.User.Number, UserID: offer.User.UserID,
 			WACID: string(offer.CallID), Payload: payloadOf(offer), StartedAt: now, EndedAt: now,
-			Cause: cause.String(), EndedBy: "customer",
+			Cause: cause.String(), EndedBy: "customer", Q850: cause.recordQ850(false),
 		}, nil)
 	}
 	if err != nil {

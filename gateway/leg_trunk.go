@@ -49,6 +49,7 @@ func newTrunkLeg(c *Call, id uint8) *trunkLeg {
 		l.target = addresses[p.Target]
 	}
 	c.rec.Trunk, c.rec.To = l.hop.Trunk, l.hop.To
+	c.rec.SIPStatus, c.rec.Q850 = 0, 0 // what the phone before it said is history
 	return l
 }
 
@@ -193,7 +194,7 @@ func (l *trunkLeg) news(ev sip.Event) {
 		l.accepted(ev.SDP)
 	case sip.Refused:
 		if !l.table.Closed && !l.table.WantEnd {
-			c.rec.SIPStatus, c.rec.Q850 = ev.Status, ev.Q850
+			c.rec.SIPStatus, c.rec.Q850 = ev.Status, q850OfSIP(ev.Status, ev.Q850)
 			if sipAlarm(ev.Status) {
 				c.log.Error("trunk refuses for a fault of the set-up", slog.String("trunk", l.hop.Trunk),
 					slog.String("to", l.hop.To), slog.Int("status", ev.Status), slog.String("reason", ev.Reason))
@@ -202,6 +203,9 @@ func (l *trunkLeg) news(ev sip.Event) {
 		l.table.refused(causeOfSIP(ev.Status, ev.Q850), l)
 	case sip.Failed:
 		c.log.Warn("trunk failed", slog.String("trunk", l.hop.Trunk), slog.String("target", l.target), slog.Any("error", ev.Err))
+		if !l.table.Closed && !l.table.WantEnd {
+			c.rec.Q850 = q850OfSIP(0, 0)
+		}
 		l.table.refused(Unreachable, l)
 	case sip.Hungup:
 		if !l.table.Closed && !l.table.WantEnd {

@@ -19,6 +19,9 @@ func (c *Call) record(cause Cause, abandoned bool) {
 	c.rec.Cause = cause.String()
 	c.rec.Abandoned = abandoned
 	c.rec.EndedBy = map[party]string{byGateway: "gateway", byCaller: "customer", byCallee: "pbx"}[c.m.By]
+	if c.rec.Q850 == 0 || c.m.By != byCallee { // nobody at the PBX said it
+		c.rec.Q850 = cause.recordQ850(c.m.Attempt > 0)
+	}
 	if !c.rec.AnsweredAt.IsZero() {
 		c.rec.DurationS = c.now.Sub(c.rec.AnsweredAt).Seconds()
 	}
@@ -36,6 +39,15 @@ func (c *Call) record(cause Cause, abandoned bool) {
 		}
 	}
 	c.final = &ended{record: c.rec, owed: owed}
+}
+
+// recordQ850 is the Q.850 cause on record where the PBX named none: what a phone
+// that was dialled is told, or would be.
+func (c Cause) recordQ850(dialled bool) int {
+	if r := c.row(); !dialled && r.q850 != 0 {
+		return r.q850
+	}
+	return c.releaseQ850()
 }
 
 // writeRecord puts the record on disk, with what is still owed, in one

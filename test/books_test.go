@@ -4,12 +4,113 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
 	"wagate/store"
+	"wagate/test/fakemeta"
 	"wagate/test/rig"
 )
+
+// settled waits until nothing of a call is left anywhere, judges the books of
+// Meta and the PBX and our own, and returns the records. Violations of the
+// allowed rules are those that the test itself provokes.
+func settled(ctx context.Context, t *testing.T, r *rig.Rig, allowed ...fakemeta.Rule) []store.Record {
+	t.Helper()
+	if err := r.Meta.WaitQuiet(ctx); err != nil {
+		t.Errorf("Meta: %v", err)
+	}
+	if err := r.PBX.Settled(ctx); err != nil {
+		t.Errorf("PBX: %v", err)
+	}
+	rs := records(ctx, t, r, len(r.Meta.Books()))
+	for _, v := range r.Meta.Violations() {
+		if !slices.Contains(allowed, v.Rule) {
+			t.Errorf("Meta would complain: %s: %s", v.Rule, v.Detail)
+		}
+	}
+	for _, f := range r.PBX.Faults() {
+		t.Errorf("the PBX would complain: %s", f)
+	}
+	wantOneEach(t, r, rs)
+	wantAtRest(t, r)
+	return rs
+}
+
+// wantOneEach asserts that every call that Meta knows has exactly one record.
+func wantOneEach(t *testing.T, r *rig.Rig, rs []store.Record) {
+	t.Helper()
+	count := map[string]int{}
+	for _, rec := range rs {
+		count[rec.WACID]++
+	}
+	for _, b := range r.Meta.Books() {
+		if count[b.ID] != 1 {
+			t.Errorf("%d records of call %s", count[b.ID], b.ID)
+		}
+		delete(count, b.ID)
+	}
+	for id, n := range count {
+		t.Errorf("%d records of a call that never was: %s", n, id)
+	}
+}
+
+// wantAtRest asserts what the metrics say when there is no call.
+func wantAtRest(t *testing.T, r *rig.Rig) {
+	t.Helper()
+	if n := metric(t, r, "wagate_calls"); n != 0 {
+		t.Errorf("wagate_calls adds up to %v", n)
+	}
+	started, ended := metric(t, r, "wagate_calls_started_total"), metric(t, r, "wagate_calls_ended_total")
+	if started != ended {
+		t.Errorf("%v calls started, %v ended", started, ended)
+	}
+	if n := metric(t, r, "wagate_call_panics_total"); n != 0 {
+		t.Errorf("%v panics", n)
+	}
+}
+
+// metric adds up a metric over the label pairs that are given.
+func metric(t *testing.T, r *rig.Rig, name string, labels ...string) float64 {
+	t.Helper()
+	families, err := r.Registry.Gather()
+	must(t, err)
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			has := map[string]string{}
+			for _, l := range m.GetLabel() {
+				has[l.GetName()] = l.GetValue()
+			}
+			fits := true
+			for i := 0; i+1 < len(labels); i += 2 {
+				fits = fits && has[labels[i]] == labels[i+1]
+			}
+			if fits {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// awaitMetric waits until a metric has at least that value.
+func awaitMetric(ctx context.Context, t *testing.T, r *rig.Rig, want float64, name string, labels ...string) {
+	t.Helper()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for metric(t, r, name, labels...) < want {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s %v is %v, want %v", name, labels, metric(t, r, name, labels...), want)
+		case <-poll.C:
+		}
+	}
+}
 
 // records reads the call records over the admin API until there are as many as
 // there were calls.
@@ -19,7 +120,7 @@ func records(ctx context.Context, t *testing.T, r *rig.Rig, want int) []store.Re
 	defer poll.Stop()
 	for {
 		var page struct{ Records []store.Record }
-		get(ctx, t, r, "/api/v1/records", &page)
+		get(ctx, t, r, "/api/v1/records?limit=1000", &page)
 		if len(page.Records) >= want {
 			return page.Records
 		}
@@ -28,6 +129,45 @@ func records(ctx context.Context, t *testing.T, r *rig.Rig, want int) []store.Re
 			t.Fatalf("%d records of %d", len(page.Records), want)
 		case <-poll.C:
 		}
+	}
+}
+
+// recordOf returns the record of a customer's call.
+func recordOf(t *testing.T, rs []store.Record, c *fakemeta.Customer) store.Record {
+	t.Helper()
+	for _, rec := range rs {
+		if rec.WACID == c.ID() {
+			return rec
+		}
+	}
+	t.Fatalf("no record of call %s", c.ID())
+	return store.Record{}
+}
+
+// wantRecord asserts why and by whom a call ended.
+func wantRecord(t *testing.T, rec store.Record, cause, endedBy string) {
+	t.Helper()
+	if rec.Cause != cause || rec.EndedBy != endedBy {
+		t.Errorf("the record says %s by %s, want %s by %s", rec.Cause, rec.EndedBy, cause, endedBy)
+	}
+}
+
+// verbs lists what Meta was asked about a call, refused requests too.
+func verbs(r *rig.Rig, c *fakemeta.Customer) []string {
+	var asked []string
+	for _, q := range r.Meta.Requests() {
+		if q.CallID == c.ID() {
+			asked = append(asked, q.Action)
+		}
+	}
+	return asked
+}
+
+// wantVerbs asserts what Meta was asked about a call.
+func wantVerbs(t *testing.T, r *rig.Rig, c *fakemeta.Customer, want ...string) {
+	t.Helper()
+	if got := verbs(r, c); !slices.Equal(got, want) {
+		t.Errorf("Meta was asked %v, want %v", got, want)
 	}
 }
 

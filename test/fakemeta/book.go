@@ -60,6 +60,7 @@ const (
 	SecondSSRC     Rule = "second ssrc"     // more than one source in a call
 	RoleConflict   Rule = "ice role"        // controlled towards a lite agent
 	NobodyShakes   Rule = "dtls role"       // passive in an answer: the handshake never begins
+	NoHandshake    Rule = "dtls handshake"  // it failed, by the certificate or otherwise
 	SharedPair     Rule = "shared pair"     // two calls between the same two ports
 	UnknownPayload Rule = "payload type"    // RTP of a type that was not agreed
 )

@@ -235,12 +235,11 @@ func (g *gateway) do(action, id, sdp string, more ...string) graphReply {
 	return g.post(m)
 }
 
-func (g *gateway) must(r graphReply) graphReply {
+func (g *gateway) must(r graphReply) {
 	g.t.Helper()
 	if r.err != nil || r.status != http.StatusOK {
 		g.t.Fatalf("Graph said %d %v %s", r.status, r.err, r.raw)
 	}
-	return r
 }
 
 // place lets a customer call and waits for the offer.
@@ -252,6 +251,19 @@ func (g *gateway) place(o CallOptions) (*Customer, string) {
 	}
 	e := g.wait(KindConnect, c.ID(), 1)
 	return c, e.raw["session"].(map[string]any)["sdp"].(string)
+}
+
+// until polls for what has no event.
+func (g *gateway) until(what string, done func() bool) {
+	g.t.Helper()
+	deadline := g.ctx()
+	for !done() {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-deadline.Done():
+			g.t.Fatalf("waited in vain until %s", what)
+		}
+	}
 }
 
 func (g *gateway) clean() {

@@ -119,7 +119,8 @@ func (p *peer) unseal(raw []byte, now time.Time, early bool) {
 			h.bad++
 			return
 		}
-		h.plain, h.last = plain, now
+		h.plain = plain
+		p.alive(now)
 		h.report(plain, now)
 		return
 	}
@@ -129,13 +130,22 @@ func (p *peer) unseal(raw []byte, now time.Time, early bool) {
 		h.bad++
 		return
 	}
-	h.plain, h.last = plain, now
+	h.plain = plain
+	p.alive(now)
 	var pkt rtp.Packet
 	if pkt.Unmarshal(plain) != nil {
 		h.bad++
 		return
 	}
 	p.note(&pkt, now, early)
+}
+
+// alive notes that there is media; from now on another limit holds.
+func (p *peer) alive(now time.Time) {
+	if p.heard.last.IsZero() {
+		p.c.look()
+	}
+	p.heard.last = now
 }
 
 // note writes the packet down and listens to it.

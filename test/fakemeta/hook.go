@@ -2,6 +2,7 @@ package fakemeta
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf16"
@@ -206,13 +207,20 @@ func (c *Customer) statusHook(kind Kind) hook {
 	return hook{kind, c.id, v}
 }
 
-// body writes events as one POST: one entry and a change for each.
+// perEntry is how many changes an entry of a batch has.
+const perEntry = 2
+
+// body writes events as one POST, in batches with several entries.
 func (s *Server) body(hooks []hook) []byte {
-	e := entry{ID: s.opts.AccountID}
-	for _, h := range hooks {
-		e.Changes = append(e.Changes, change{h.value, "calls"})
+	e := envelope{Object: "whatsapp_business_account"}
+	for some := range slices.Chunk(hooks, perEntry) {
+		in := entry{ID: s.opts.AccountID}
+		for _, h := range some {
+			in.Changes = append(in.Changes, change{h.value, "calls"})
+		}
+		e.Entry = append(e.Entry, in)
 	}
-	b, err := json.Marshal(envelope{"whatsapp_business_account", []entry{e}})
+	b, err := json.Marshal(e)
 	if err != nil {
 		return nil // strings and numbers only: cannot be
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/pion/dtls/v3"
@@ -50,7 +49,7 @@ func (p *peer) secure(client bool) {
 	}
 	if err != nil {
 		if ctx.Err() == nil {
-			p.c.s.opts.Log.Debug("dtls handshake failed", slog.String("call_id", p.c.id), slog.Any("error", err))
+			p.blame(NoHandshake, err.Error())
 		}
 		return
 	}

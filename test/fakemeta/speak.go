@@ -54,12 +54,12 @@ type voice struct {
 
 func (v *voice) init(sound tone.Reader) { v.ssrc, v.sound = rand.Uint32(), sound }
 
-func (v *voice) read(pcm []int16, now time.Time) {
+func (v *voice) read(pcm []int16, spoken time.Time) {
 	v.mu.Lock()
 	sound := v.sound
 	v.mu.Unlock()
 	if t, ok := sound.(timedReader); ok {
-		t.ReadAt(pcm, now)
+		t.ReadAt(pcm, spoken)
 		return
 	}
 	sound.Read(pcm)
@@ -112,7 +112,7 @@ func (p *peer) speak(ctx context.Context) {
 			next = next.Add(frame)
 			m.header.Timestamp += k.step()
 		}
-		m.tick(now)
+		m.tick(now, next)
 		next = next.Add(frame)
 		timer.Reset(time.Until(next))
 	}
@@ -126,7 +126,9 @@ func (p *peer) agreed() coding {
 	return p.remote.audio[0]
 }
 
-func (m *mouth) tick(now time.Time) {
+// tick sends what is due. A packet that leaves late was spoken when it was due,
+// so the delay is part of the way that a marker measures.
+func (m *mouth) tick(now, spoken time.Time) {
 	v := &m.p.voice
 	speech := Speech(v.speech.Load())
 	m.ticks++
@@ -138,7 +140,7 @@ func (m *mouth) tick(now time.Time) {
 	default:
 		clear(m.pcm[:])
 		if speech == Speaking {
-			v.read(m.pcm[:], now)
+			v.read(m.pcm[:], spoken)
 		}
 		m.audio()
 	}

@@ -53,7 +53,7 @@ func serve(t *testing.T, s *Server, incoming func(*Session, Incoming)) {
 
 // outside builds a request outside any dialog; lines replace or add headers, a
 // line without a value takes the header away.
-func (p *peer) outside(s *Server, method, body string, lines ...string) *message {
+func (p *peer) outside(method, body string, lines ...string) *message {
 	m := &message{method: method, uri: "sip:+34600111222@gw", body: []byte(body)}
 	m.add("Via", "SIP/2.0/UDP "+p.addr().String()+";rport;branch=z9hG4bK"+newTag())
 	m.add("Max-Forwards", "70")
@@ -77,7 +77,7 @@ func (p *peer) outside(s *Server, method, body string, lines ...string) *message
 
 func (d *desk) invite(body string, lines ...string) (*message, *incomingTest) {
 	d.t.Helper()
-	m := d.outside(d.s, "INVITE", body, lines...)
+	m := d.outside("INVITE", body, lines...)
 	d.send(d.s.Addr("udp"), string(m.bytes()))
 	d.want("100")
 	select {
@@ -154,7 +154,7 @@ func TestIncomingCallIsRefused(t *testing.T) {
 	d.want("403") // again until the ACK
 	d.send(d.s.Addr("udp"), string(invite.bytes()))
 	d.want("403")
-	ack := d.outside(d.s, "ACK", "", "Via: "+invite.get("Via"), "From: "+invite.get("From"), "To: "+m.get("To"), "Call-ID: "+invite.get("Call-ID"))
+	ack := d.outside("ACK", "", "Via: "+invite.get("Via"), "From: "+invite.get("From"), "To: "+m.get("To"), "Call-ID: "+invite.get("Call-ID"))
 	d.send(d.s.Addr("udp"), string(ack.bytes()))
 	d.never("403", 150*time.Millisecond)
 	gone(t, d.s)
@@ -190,8 +190,8 @@ func TestIncomingCallIsCancelled(t *testing.T) {
 		next[Hungup](c.events)
 		gone(t, d.s)
 	})
-	t.Run("unknown", func(t *testing.T) {
-		d.cancel(d.outside(d.s, "INVITE", ""))
+	t.Run("unknown", func(*testing.T) {
+		d.cancel(d.outside("INVITE", ""))
 		d.want("481")
 	})
 }
@@ -250,7 +250,7 @@ func TestIncomingHangupWaitsForAck(t *testing.T) {
 func TestIncomingCallNobodyTakes(t *testing.T) {
 	p := newPeer(t)
 	s := newTestServer(t, quick(), trunkTo(p))
-	m := p.outside(s, "INVITE", "v=0")
+	m := p.outside("INVITE", "v=0")
 	p.send(s.Addr("udp"), string(m.bytes()))
 	p.want("503") // Serve does not run
 	serve(t, s, func(c *Session, in Incoming) {
@@ -262,15 +262,15 @@ func TestIncomingCallNobodyTakes(t *testing.T) {
 		}
 	})
 	for name, want := range map[string]string{"forgotten": "500", "refused": "403", "panics": "500"} {
-		p.send(s.Addr("udp"), string(p.outside(s, "INVITE", "v=0", `From: "`+name+`" <sip:a@b>;tag=1`).bytes()))
+		p.send(s.Addr("udp"), string(p.outside("INVITE", "v=0", `From: "`+name+`" <sip:a@b>;tag=1`).bytes()))
 		p.want(want)
 	}
 	s.Drain()
-	p.send(s.Addr("udp"), string(p.outside(s, "INVITE", "v=0").bytes()))
+	p.send(s.Addr("udp"), string(p.outside("INVITE", "v=0").bytes()))
 	if got := p.want("503"); got.get("Retry-After") == "" {
 		t.Error("503 without Retry-After")
 	}
-	p.send(s.Addr("udp"), string(p.outside(s, "OPTIONS", "").bytes()))
+	p.send(s.Addr("udp"), string(p.outside("OPTIONS", "").bytes()))
 	p.want("503")
 	gone(t, s)
 }
@@ -293,8 +293,8 @@ func TestCallersFromElsewhereMayNotCall(t *testing.T) {
 	trunk.Sources = prefixes(t, "127.0.0.77/32")
 	s := newTestServer(t, quick(), trunk)
 	serve(t, s, func(*Session, Incoming) { t.Error("a call came in") })
-	p.send(s.Addr("udp"), string(p.outside(s, "INVITE", "v=0").bytes()))
-	p.send(s.Addr("udp"), string(p.outside(s, "OPTIONS", "").bytes()))
+	p.send(s.Addr("udp"), string(p.outside("INVITE", "v=0").bytes()))
+	p.send(s.Addr("udp"), string(p.outside("OPTIONS", "").bytes()))
 	if got := <-p.in; got.status != 200 {
 		t.Errorf("the target's INVITE is not silent: %s", got.bytes())
 	}

@@ -11,7 +11,8 @@ import (
 // reported a fault the stream has no next message: it must be closed.
 type framer struct {
 	buf     []byte
-	scanned int // bytes of buf in which no end of header was found
+	scanned int  // bytes of buf in which no end of header was found
+	half    bool // one CRLF was read since the last message: another makes a ping
 }
 
 // feed appends what was read.
@@ -21,11 +22,11 @@ func (f *framer) feed(data []byte) { f.buf = append(f.buf, data...) }
 // must be read. pings counts the keep-alives passed over (RFC 5626 3.5.1).
 func (f *framer) next() (data []byte, pings int, bad *fault) {
 	for bytes.HasPrefix(f.buf, []byte("\r\n")) {
-		n := 2
-		if bytes.HasPrefix(f.buf, []byte("\r\n\r\n")) {
-			n, pings = 4, pings+1
+		f.buf, f.scanned = f.buf[2:], 0
+		if f.half {
+			pings++
 		}
-		f.buf, f.scanned = f.buf[n:], 0
+		f.half = !f.half
 	}
 	end := bytes.Index(f.buf[f.scanned:], []byte("\r\n\r\n"))
 	if end < 0 {
@@ -47,7 +48,7 @@ func (f *framer) next() (data []byte, pings int, bad *fault) {
 		return nil, pings, nil
 	}
 	data = bytes.Clone(f.buf[:head+length])
-	f.buf, f.scanned = f.buf[head+length:], 0
+	f.buf, f.scanned, f.half = f.buf[head+length:], 0, false
 	return data, pings, nil
 }
 

@@ -24,7 +24,8 @@ func tcpServer(t *testing.T) *Server {
 
 func connect(t *testing.T, s *Server) net.Conn {
 	t.Helper()
-	nc, err := net.Dial("tcp", s.Addr("tcp").String())
+	var d net.Dialer
+	nc, err := d.DialContext(t.Context(), "tcp", s.Addr("tcp").String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,10 +66,10 @@ func status(t *testing.T, r *bufio.Reader) string {
 	}
 }
 
-func options(t *testing.T, s *Server) string {
+func options(t *testing.T) string {
 	t.Helper()
 	p := newPeer(t)
-	return string(p.outside(s, "OPTIONS", "").bytes())
+	return string(p.outside("OPTIONS", "").bytes())
 }
 
 func TestStreamTakesMessagesHoweverTheyAreCut(t *testing.T) {
@@ -76,7 +77,7 @@ func TestStreamTakesMessagesHoweverTheyAreCut(t *testing.T) {
 	nc := connect(t, s)
 	r := bufio.NewReader(nc)
 	nc.SetDeadline(time.Now().Add(patience))
-	text := "\r\n\r\n\r\n" + options(t, s) + "\r\n" + options(t, s)
+	text := "\r\n\r\n\r\n" + options(t) + "\r\n" + options(t)
 	for i := range len(text) {
 		nc.Write([]byte{text[i]})
 	}
@@ -88,7 +89,7 @@ func TestStreamTakesMessagesHoweverTheyAreCut(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 	}
-	nc.Write([]byte(options(t, s) + options(t, s)))
+	nc.Write([]byte(options(t) + options(t)))
 	for range 2 {
 		if got := status(t, r); got != "SIP/2.0 200 OK" {
 			t.Errorf("got %q", got)
@@ -98,7 +99,7 @@ func TestStreamTakesMessagesHoweverTheyAreCut(t *testing.T) {
 
 func TestStreamClosesOnTheFirstFault(t *testing.T) {
 	s := tcpServer(t)
-	good := options(t, s)
+	good := options(t)
 	for _, c := range []struct{ name, text, want string }{
 		{"garbage", "garbage\r\n\r\n" + good, ""},
 		{"no length", without("Content-Length")(good) + good, "SIP/2.0 400 "},
@@ -154,7 +155,7 @@ func TestIdleAndHalfOpenConnectionsAreClosed(t *testing.T) {
 		}
 	}
 	nc := connect(t, s) // a good one after all of them
-	nc.Write([]byte(options(t, s)))
+	nc.Write([]byte(options(t)))
 	if got := status(t, bufio.NewReader(nc)); got != "SIP/2.0 200 OK" {
 		t.Errorf("got %q", got)
 	}
@@ -167,7 +168,7 @@ func TestConnectionsOfStrangersAreClosedUnread(t *testing.T) {
 	trunk.Targets = []config.Target{{URI: "sip:127.0.0.3:5060;transport=tcp"}}
 	s := serverOn(t, quick(), []string{"tcp://127.0.0.1:0"}, trunk)
 	nc := connect(t, s)
-	nc.Write([]byte(options(t, s)))
+	nc.Write([]byte(options(t)))
 	if said := closed(t, nc); said != "" {
 		t.Errorf("a stranger was told %q", said)
 	}

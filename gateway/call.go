@@ -137,14 +137,9 @@ func (c *Call) guard(turn func()) {
 	turn()
 }
 
-// step feeds the machine, and then whatever the legs said meanwhile.
-func (c *Call) step(ev event) {
-	c.emit(ev)
-	c.drain()
-}
-
 func (c *Call) emit(ev event) { c.pending = append(c.pending, ev) }
 
+// drain feeds the machine what the legs said, in order.
 func (c *Call) drain() {
 	for len(c.pending) > 0 {
 		ev := c.pending[0]

@@ -123,7 +123,7 @@ func newMetrics(reg prometheus.Registerer, version string) *metrics {
 // they are 0 before the first call and not absent.
 func (m *metrics) expect(cfg *config.Config) {
 	for _, direction := range []string{inbound, outbound} {
-		for p := Summoning; p < Ended; p++ {
+		for p := range Ended {
 			m.calls.WithLabelValues(direction, p.String())
 		}
 		for _, n := range cfg.WhatsApp.Numbers {

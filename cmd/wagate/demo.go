@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
@@ -37,7 +36,7 @@ const (
 
 // Run places the calls and says what was heard. It fails unless audio was heard
 // both ways in every call, and both far ends agree that all is over.
-func (d demoCmd) Run(ctx context.Context, term terminal) error {
+func (d demoCmd) Run(ctx context.Context, term terminal) (err error) {
 	if d.Calls < 1 || d.Calls > 500 {
 		return usageError{errors.New("--calls takes 1 to 500")}
 	}
@@ -47,26 +46,26 @@ func (d demoCmd) Run(ctx context.Context, term terminal) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { err = errors.Join(err, r.Close()) }()
 	r.PBX.Handle(func(*faketrunk.Message) faketrunk.Script {
 		s := faketrunk.Answer(demoRing)
 		s.Marker = demoMarkers
 		return s
 	})
-	fmt.Fprintf(term.out, "gateway on loopback: SIP %s, webhook %s, admin http://%s\n",
+	term.say("gateway on loopback: SIP %s, webhook %s, admin http://%s",
 		r.Gateway.SIPAddr("udp"), r.Gateway.WebhookAddr(), r.Gateway.AdminAddr())
 	if d.Listen {
-		return d.listen(ctx, term.out, r)
+		return d.listen(ctx, term, r)
 	}
-	return d.round(ctx, term.out, r)
+	return d.round(ctx, term, r)
 }
 
 // listen plays one round after the other until somebody interrupts.
-func (d demoCmd) listen(ctx context.Context, out io.Writer, r *rig.Rig) error {
-	fmt.Fprintf(out, "metrics: http://%s/metrics   calls: wagate calls --admin http://%s   end with Ctrl-C\n",
+func (d demoCmd) listen(ctx context.Context, term terminal, r *rig.Rig) error {
+	term.say("metrics: http://%s/metrics   calls: wagate calls --admin http://%s   end with Ctrl-C",
 		r.Gateway.AdminAddr(), r.Gateway.AdminAddr())
 	for {
-		if err := d.round(ctx, out, r); err != nil {
+		if err := d.round(ctx, term, r); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -81,7 +80,7 @@ func (d demoCmd) listen(ctx context.Context, out io.Writer, r *rig.Rig) error {
 }
 
 // round is d.Calls calls at once, from the first ring to the books.
-func (d demoCmd) round(ctx context.Context, out io.Writer, r *rig.Rig) error {
+func (d demoCmd) round(ctx context.Context, term terminal, r *rig.Rig) error {
 	calls := make([]*demoCall, d.Calls)
 	phones := phoneBook{found: map[string]*faketrunk.Call{}}
 	collecting, stop := context.WithCancel(ctx)
@@ -101,7 +100,7 @@ func (d demoCmd) round(ctx context.Context, out io.Writer, r *rig.Rig) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return errors.Join(d.tell(out, r, calls), err, complaints(r))
+	return errors.Join(d.tell(term, r, calls), err, complaints(r))
 }
 
 // complaints are what Meta or the PBX would hold against the gateway.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -15,10 +14,10 @@ import (
 
 // tell prints what happened and what was heard, and fails if anything that
 // should have been heard was not.
-func (d demoCmd) tell(out io.Writer, r *rig.Rig, calls []*demoCall) error {
+func (d demoCmd) tell(term terminal, r *rig.Rig, calls []*demoCall) error {
 	for _, c := range calls {
 		if c.customer != nil && (d.Ladder || len(calls) <= demoLadders) {
-			c.ladder(out, r)
+			c.ladder(term, r)
 		}
 	}
 	head := []string{"call", "customer hears", "delay", "lost", "phone hears", "delay", "lost", "ended by", "result"}
@@ -31,15 +30,15 @@ func (d demoCmd) tell(out io.Writer, r *rig.Rig, calls []*demoCall) error {
 		}
 		rows = append(rows, row)
 	}
-	fmt.Fprintln(out)
-	if err := table(out, head, rows); err != nil {
+	term.say("")
+	if err := table(term.out, head, rows); err != nil {
 		return err
 	}
-	fmt.Fprintln(out, "\ndelay: mouth to ear, one 20 ms packet included; without the phones' own buffers")
+	term.say("\ndelay: mouth to ear, one 20 ms packet included; without the phones' own buffers")
 	if failed > 0 {
 		return fmt.Errorf("%d of %d calls failed", failed, len(calls))
 	}
-	fmt.Fprintf(out, "%d of %d calls with audio both ways\n", len(calls), len(calls))
+	term.say("%d of %d calls with audio both ways", len(calls), len(calls))
 	return nil
 }
 
@@ -99,13 +98,13 @@ type rung struct {
 
 // ladder prints the messages of the call on both sides of the gateway, in the
 // order of their times.
-func (c *demoCall) ladder(out io.Writer, r *rig.Rig) {
+func (c *demoCall) ladder(term terminal, r *rig.Rig) {
 	rungs := append(c.metaRungs(r.Meta), c.phoneRungs()...)
 	slices.SortStableFunc(rungs, func(a, b rung) int { return a.at.Compare(b.at) })
-	fmt.Fprintf(out, "\ncall %d: %s (+%s) calls, extension 600 answers\n", c.number, c.customer.User().Name, c.customer.User().Number)
-	fmt.Fprintf(out, "%9s  %-40s%s\n", "", "Meta                           gateway", "                      PBX")
+	term.say("\ncall %d: %s (+%s) calls, extension 600 answers", c.number, c.customer.User().Name, c.customer.User().Number)
+	term.say("%9s  %-40s%s", "", "Meta                           gateway", "                      PBX")
 	for _, line := range rungs {
-		fmt.Fprintf(out, "%7.0fms  %s\n", float64(line.at.Sub(rungs[0].at))/float64(time.Millisecond), line.text)
+		term.say("%7.0fms  %s", float64(line.at.Sub(rungs[0].at))/float64(time.Millisecond), line.text)
 	}
 }
 
@@ -127,7 +126,7 @@ func (c *demoCall) metaRungs(meta *fakemeta.Server) []rung {
 	var all []rung
 	for _, d := range meta.Deliveries() {
 		for _, kind := range d.Kinds {
-			if d.Has(fakemeta.Kind(kind), c.customer.ID()) {
+			if d.Has(kind, c.customer.ID()) {
 				all = append(all, rung{d.At, arrow(fmt.Sprintf("webhook %s", kind), true)})
 			}
 		}

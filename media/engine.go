@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -16,6 +17,9 @@ import (
 
 // errClosed is what a closed Engine, Peer or Socket answers.
 var errClosed = errors.New("closed")
+
+// defaultICETimeout is RFC 7675's: how long consent lasts without an answer.
+const defaultICETimeout = 30 * time.Second
 
 // Engine holds what all calls share: the one UDP socket of the WhatsApp legs,
 // the port range of the PBX legs, the limits and the metrics.
@@ -36,6 +40,9 @@ type Engine struct {
 // NewEngine binds cfg.WebRTC.Listen. The caller closes the Engine after its
 // last call.
 func NewEngine(cfg config.Media, log *slog.Logger, reg prometheus.Registerer) (*Engine, error) {
+	if cfg.ICETimeout <= 0 {
+		cfg.ICETimeout = defaultICETimeout
+	}
 	m := newMetrics(reg)
 	ports, err := newPorts(cfg.RTP, m)
 	if err != nil {
@@ -124,7 +131,7 @@ func (e *Engine) reachable(ctx context.Context, list []candidate) []candidate {
 		addr := c.addr.Addr()
 		switch {
 		case !allowed(addr, local.IsLoopback()):
-		case local.Is4() && addr.Is6(), local.Is6() && !local.IsUnspecified() && addr.Is4():
+		case !e.shared.speaks(addr):
 		case addr.Is6() && !hasRoute(ctx, c.addr):
 		default:
 			kept = append(kept, c)

@@ -54,10 +54,16 @@ func openHub(ctx context.Context, listen netip.AddrPort) (*hub, error) {
 
 func (h *hub) close() error { return h.mux.Close() }
 
-// addresses are those we offer: the public ones, else the one we are bound to,
-// else those of the host. Loopback is offered only when we are bound to it.
+// addresses are those we offer: the public ones of the families we are bound
+// to, else the one we are bound to, else those of the host. Loopback is offered
+// only when we are bound to it.
 func (h *hub) addresses(public []netip.Addr) ([]netip.AddrPort, error) {
-	list := public
+	list := make([]netip.Addr, 0, len(public))
+	for _, addr := range public {
+		if h.speaks(addr) {
+			list = append(list, addr)
+		}
+	}
 	if len(list) == 0 && !h.bound.Addr().IsUnspecified() {
 		list = []netip.Addr{h.bound.Addr()}
 	}
@@ -75,6 +81,15 @@ func (h *hub) addresses(public []netip.Addr) ([]netip.AddrPort, error) {
 		out = append(out, netip.AddrPortFrom(addr.Unmap(), h.bound.Port()))
 	}
 	return out, nil
+}
+
+// speaks says whether the socket can send to an address of that family.
+func (h *hub) speaks(addr netip.Addr) bool {
+	own := h.bound.Addr()
+	if addr.Unmap().Is4() {
+		return own.Is4() || own.IsUnspecified()
+	}
+	return own.Is6()
 }
 
 // hostAddresses lists the host's own addresses, IPv4 first.

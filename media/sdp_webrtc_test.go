@@ -13,11 +13,11 @@ import (
 
 // golden reads testdata/name with the CRLF that session descriptions have on
 // the wire; the files have bare LF.
-func golden(t testing.TB, name string) string {
-	t.Helper()
+func golden(tb testing.TB, name string) string {
+	tb.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return strings.ReplaceAll(string(b), "\n", "\r\n")
 }

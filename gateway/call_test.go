@@ -260,7 +260,7 @@ func TestDialogCannotBeWritten(t *testing.T) {
 		s.book.dialogErr = errDisk
 		s.start()
 		s.saw("no INVITE that is not on disk", "begin", "save sip:10.0.0.1", "reject")
-		s.ended(StoreFailed, "pbx")
+		s.ended(StoreFailed, "gateway")
 	})
 }
 

@@ -15,6 +15,7 @@ const (
 	prepareLimit   = 3 * time.Second
 	preAcceptLimit = 3 * time.Second
 	acceptLimit    = 3 * time.Second // with its repetition
+	acceptFirst    = 1400 * time.Millisecond
 	peerPatience   = 2 * time.Second // accept waits so long for ICE and DTLS
 	adoptLimit     = 3 * time.Second
 	saveLimit      = 2 * time.Second
@@ -65,11 +66,14 @@ func (l *waIngress) request(r graphReq) {
 		answer := l.made.answer
 		ask(preAcceptLimit, func(ctx context.Context) error { return g.PreAccept(ctx, id, answer) })
 	case reqAccept:
+		limit := acceptFirst
 		if l.accepting.IsZero() {
 			l.accepting = c.now
+		} else {
+			limit = max(acceptLimit-c.now.Sub(l.accepting), 0)
 		}
 		answer := l.made.answer
-		ask(max(acceptLimit-c.now.Sub(l.accepting), 0), func(ctx context.Context) error { return g.Accept(ctx, id, answer, c.id) })
+		ask(limit, func(ctx context.Context) error { return g.Accept(ctx, id, answer, c.id) })
 	case reqReject:
 		ask(endLimit, func(ctx context.Context) error { return g.Reject(ctx, id) })
 	case reqTerminate:
@@ -141,6 +145,9 @@ func (l *waIngress) hooked(ev whatsapp.Event) {
 	switch ev := ev.(type) {
 	case whatsapp.Terminate:
 		cause := NoCause
+		if !ev.Start.IsZero() {
+			cause = Hangup // Meta connected the user, even if accept's reply is still on its way
+		}
 		l.call.rec.MetaDurationS = int(ev.Duration / time.Second)
 		for _, e := range ev.Errors {
 			l.call.rec.MetaError = e.Code
@@ -209,9 +216,17 @@ func replyOfAPI(r graphReq, api *whatsapp.APIError) graphReply {
 		// well live, so its end stays owed.
 		return graphReply{resultTemporary, APIError}
 	}
-	return graphReply{resultHopeless, causeOfMeta(api.Code)}
+	if hopeless(api.Code) || r == reqConnect {
+		return graphReply{resultHopeless, causeOfMeta(api.Code)}
+	}
+	return graphReply{resultRefused, causeOfMeta(api.Code)}
 }
 
-// codeInvalid is Meta's code for a request that does not fit the state of the
-// call, among other things.
-const codeInvalid = 100
+// The codes that every request of the call would meet again.
+const (
+	codeInvalid = 100 // our SDP, where it is not the state of the call
+	codeToken   = 190
+	codeBadSDP  = 138008
+)
+
+func hopeless(code int) bool { return code == codeInvalid || code == codeToken || code == codeBadSDP }

@@ -33,9 +33,9 @@ func (l *leg) Close() error {
 	return nil
 }
 
-func testLeg(t testing.TB, p *pacer, m *metrics, c Codec, write func(*rtp.Header, []byte) error) *leg {
-	t.Helper()
-	return &leg{testSender(t, p, m, c, write), testReceiver(t, p, m, nil), c}
+func testLeg(tb testing.TB, p *pacer, m *metrics, c Codec, write func(*rtp.Header, []byte) error) *leg {
+	tb.Helper()
+	return &leg{testSender(tb, p, m, c, write), testReceiver(tb, p, m, nil), c}
 }
 
 // phone is a far end: it plays a tone to a leg and listens to what comes back.
@@ -46,11 +46,11 @@ type phone struct {
 	tone *tone.Source
 }
 
-func testPhone(t testing.TB, p *pacer, m *metrics, c Codec, to *leg, says, hears float64) *phone {
-	t.Helper()
+func testPhone(tb testing.TB, p *pacer, m *metrics, c Codec, to *leg, says, hears float64) *phone {
+	tb.Helper()
 	ph := &phone{ear: newEar(hears), tone: tone.NewSource(says, narrowRate)}
-	ph.hear = testReceiver(t, p, m, ph.ear)
-	ph.talk = testSender(t, p, m, c, func(h *rtp.Header, payload []byte) error {
+	ph.hear = testReceiver(tb, p, m, ph.ear)
+	ph.talk = testSender(tb, p, m, c, func(h *rtp.Header, payload []byte) error {
 		to.receive(h, payload, time.Now())
 		return nil
 	})
@@ -64,14 +64,14 @@ func (p *phone) take(h *rtp.Header, payload []byte) error {
 }
 
 // call is two phones on a bridge.
-func testCall(t testing.TB, a, b Codec) (*Bridge, *leg, *leg, *phone, *phone) {
-	t.Helper()
-	p, m := testPacer(t)
+func testCall(tb testing.TB, a, b Codec) (*Bridge, *leg, *leg, *phone, *phone) {
+	tb.Helper()
+	p, m := testPacer(tb)
 	var one, two *phone
-	left := testLeg(t, p, m, a, func(h *rtp.Header, payload []byte) error { return one.take(h, payload) })
-	right := testLeg(t, p, m, b, func(h *rtp.Header, payload []byte) error { return two.take(h, payload) })
-	one = testPhone(t, p, m, a, left, 440, 620)
-	two = testPhone(t, p, m, b, right, 620, 440)
+	left := testLeg(tb, p, m, a, func(h *rtp.Header, payload []byte) error { return one.take(h, payload) })
+	right := testLeg(tb, p, m, b, func(h *rtp.Header, payload []byte) error { return two.take(h, payload) })
+	one = testPhone(tb, p, m, a, left, 440, 620)
+	two = testPhone(tb, p, m, b, right, 620, 440)
 	bridge := NewBridge(left, right)
 	left.sender.open()
 	right.sender.open()
@@ -184,13 +184,14 @@ type loop struct {
 	n           [2]int
 }
 
-func newLoop(t testing.TB, a, b Codec) *loop {
-	p, m := testPacer(t)
+func newLoop(tb testing.TB, a, b Codec) *loop {
+	tb.Helper()
+	p, m := testPacer(tb)
 	sink := func(*rtp.Header, []byte) error { return nil }
-	l := &loop{left: testLeg(t, p, m, a, sink), right: testLeg(t, p, m, b, sink)}
+	l := &loop{left: testLeg(tb, p, m, a, sink), right: testLeg(tb, p, m, b, sink)}
 	for i, c := range []Codec{a, b} {
 		var w wire
-		s := testSender(t, p, m, c, w.write)
+		s := testSender(tb, p, m, c, w.write)
 		pcm := make([]int16, 160)
 		for n := range 100 {
 			voice(pcm, n*160)

@@ -216,7 +216,8 @@ func (o *output) concealOne(next *slot, last bool, now time.Time) {
 		if !o.ready() {
 			return
 		}
-		pcm := o.pcm[:int(o.ticks)*o.opus.rate/int(Opus.clock())]
+		n := int(o.ticks) * o.opus.rate / int(Opus.clock())
+		pcm := o.pcm[:n:n] // the decoder fills the capacity
 		var err error
 		if last && opusRedundant(next.payload) {
 			err = o.opus.DecodeFEC(next.payload, pcm)

@@ -92,6 +92,13 @@ func (r *receiver) allow(pt uint8, k payloadKind) {
 	r.types[pt&0x7f] = k
 }
 
+// knows says whether a payload type was let in.
+func (r *receiver) knows(pt uint8) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.types[pt&0x7f].known()
+}
+
 // setSink chooses where frames go and in which format. When it returns the
 // former sink is not pushed to any more. See Endpoint.
 func (r *receiver) setSink(s Sink, want Format) {

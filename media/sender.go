@@ -35,6 +35,7 @@ type sender struct {
 	fillAt  time.Time
 	pace    pace
 	tone    toneOut
+	wanted  bool // open was called, perhaps before the codec was known
 	hold    bool // paused, or will be when the gate opens
 	marker  bool // the next audio packet begins a talkspurt (RFC 3551 section 4.1)
 
@@ -107,19 +108,26 @@ func (s *sender) use(c Codec, types payloadTypes) error {
 		return fmt.Errorf("send %q: %w", c, ErrNoCodec)
 	}
 	s.codec, s.types = c, types
+	if s.wanted && s.state == senderShut {
+		s.begin()
+	}
 	return nil
 }
 
 // ssrc is the stream's source identifier, fixed from the start.
 func (s *sender) ssrc() uint32 { return s.header.SSRC }
 
-// open lets the first packet go. Before it nothing is sent.
+// open lets the first packet go, as soon as there is a codec. Before it nothing
+// is sent.
 func (s *sender) open() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != senderShut || s.codec == NoCodec {
-		return
+	if s.wanted = true; s.state == senderShut && s.codec != NoCodec {
+		s.begin()
 	}
+}
+
+func (s *sender) begin() {
 	if s.state = senderPaused; !s.hold {
 		s.start(time.Now())
 	}

@@ -40,6 +40,16 @@ func TestNothingBeforeTheGateOpens(t *testing.T) {
 		if n := len(w.sent()); n != 1 {
 			t.Fatalf("%d packets as the gate opens, want 1", n)
 		}
+		early := newSender(p, m.sip, testOpus(), w.write)
+		early.open() // before the codec is known
+		if err := early.use(PCMA, payloadTypes{audio: 8}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n := len(w.sent()); n != 2 {
+			t.Fatalf("%d packets of two senders, want 2", n)
+		}
+		early.close()
 		s.close()
 		n := len(w.sent())
 		time.Sleep(time.Second)
@@ -211,8 +221,8 @@ func TestHoldStopsTheStream(t *testing.T) {
 			t.Errorf("number %d follows %d", next.SequenceNumber, last.SequenceNumber)
 		}
 		gone := PCMA.span(next.Timestamp - last.Timestamp)
-		if real := next.at.Sub(last.at); gone > real || real-gone >= frameTime {
-			t.Errorf("timestamps went on by %v in %v", gone, real)
+		if passed := next.at.Sub(last.at); gone > passed || passed-gone >= frameTime {
+			t.Errorf("timestamps went on by %v in %v", gone, passed)
 		}
 		if !next.Marker {
 			t.Error("the first packet after a pause has no marker")

@@ -61,10 +61,11 @@ func (s *source) place(seq uint16) (int64, verdict) {
 			s.strayed, s.stray = true, seq+1
 			return 0, adrift
 		}
-		lost, received, duplicates, jitter := s.lost(), s.received, s.duplicates, s.jitter
+		was := *s
 		s.start(s.ssrc, seq)
-		s.base -= lost + received // what was counted so far stays counted
-		s.received, s.duplicates, s.jitter = received, duplicates, jitter
+		s.base -= was.lost() + was.received // what was counted so far stays counted
+		s.received, s.duplicates, s.jitter = was.received, was.duplicates, was.jitter
+		s.priorExpected, s.priorReceived = was.priorExpected, was.priorReceived
 		s.mark(s.newest + 1)
 		s.newest++
 		s.received++

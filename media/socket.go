@@ -134,8 +134,8 @@ func (e *Engine) localAddr(ctx context.Context, remote netip.Addr) (netip.Addr, 
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("route to the trunk: %w", err)
 	}
-	defer conn.Close()
-	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
+	addr := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+	return addr, conn.Close()
 }
 
 // Open lets audio go: from then on a packet leaves every 20 ms until Close,

@@ -47,7 +47,7 @@ func (s *Socket) readRTP() {
 			return
 		}
 		now := time.Now()
-		if p.learn {
+		if p.learn && s.receiver.knows(packet.PayloadType) {
 			s.learn(p, from)
 		}
 		s.touch(now)

@@ -270,12 +270,12 @@ func (s *Socket) describe(media func(line func(string, ...any))) []byte {
 }
 
 func (s *Socket) audioLines(line func(string, ...any), list []format, types payloadTypes, direction string, mux bool) {
-	m := fmt.Sprintf("m=audio %d %s", s.pair.port, plainRTP)
+	m := fmt.Appendf(nil, "m=audio %d %s", s.pair.port, plainRTP)
 	for _, f := range list {
-		m += fmt.Sprintf(" %d", f.pt)
+		m = fmt.Append(m, " ", f.pt)
 	}
 	if types.hasEvents {
-		m += fmt.Sprintf(" %d", types.events)
+		m = fmt.Append(m, " ", types.events)
 	}
 	line("%s", m)
 	for _, f := range list {

@@ -46,11 +46,11 @@ func (w *wire) sent() []sentPacket {
 }
 
 // testPacer stops with the test.
-func testPacer(t testing.TB) (*pacer, *metrics) {
-	t.Helper()
+func testPacer(tb testing.TB) (*pacer, *metrics) {
+	tb.Helper()
 	m := newMetrics(nil)
 	p := newPacer(m.lateTicks, slog.New(slog.DiscardHandler))
-	t.Cleanup(p.close)
+	tb.Cleanup(p.close)
 	return p, m
 }
 
@@ -60,13 +60,13 @@ func testOpus() config.Opus { return config.Opus{Bitrate: 20000, Complexity: con
 const testEvents = 101
 
 // testSender is a sender of codec with telephone-events, not yet open.
-func testSender(t testing.TB, p *pacer, m *metrics, c Codec, w func(*rtp.Header, []byte) error) *sender {
-	t.Helper()
+func testSender(tb testing.TB, p *pacer, m *metrics, c Codec, w func(*rtp.Header, []byte) error) *sender {
+	tb.Helper()
 	s := newSender(p, m.sip, testOpus(), w)
 	if err := s.use(c, payloadTypes{audio: testType(c), events: testEvents, hasEvents: true}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(s.close)
+	tb.Cleanup(s.close)
 	return s
 }
 
@@ -78,8 +78,8 @@ func testType(c Codec) uint8 {
 }
 
 // testReceiver takes all codecs and gives 8 kHz PCM to sink.
-func testReceiver(t testing.TB, p *pacer, m *metrics, sink Sink) *receiver {
-	t.Helper()
+func testReceiver(tb testing.TB, p *pacer, m *metrics, sink Sink) *receiver {
+	tb.Helper()
 	r := newReceiver(p, m.sip, pbxDelayMax)
 	for _, c := range []Codec{Opus, PCMA, PCMU} {
 		r.accept(testType(c), c)
@@ -87,7 +87,7 @@ func testReceiver(t testing.TB, p *pacer, m *metrics, sink Sink) *receiver {
 	r.acceptEvents(testEvents)
 	r.acceptNoise(comfortNoise)
 	r.setSink(sink, Format{Rate: narrowRate})
-	t.Cleanup(r.close)
+	tb.Cleanup(r.close)
 	return r
 }
 

@@ -29,18 +29,21 @@ type env struct {
 	owed    func() // there is a new debt
 	over    func(c *Call)
 	depth   func(n int) // the most inputs that ever waited for a call
+
+	// For calls to customers.
+	allowed func(ctx context.Context, o order) error // nil, or a *deniedError
+	refused func(o order, err error)                 // what Meta said of connect; nil when it took it
+	named   func(c *Call, id whatsapp.CallID)        // Meta's id is known
+	talked  func(o order, rec store.Record)          // the call is over
 }
 
 // Call is two legs and, while both are up, a bridge. Except where otherwise
 // noted, all of it is owned by the goroutine of run; others post.
 type Call struct {
-	id     string
-	env    *env
-	number config.Number
-	offer  whatsapp.Offer
-	plan   inboundPlan
-	log    *slog.Logger
-	refuse Cause // set at admission: this call is not placed at all
+	id    string
+	env   *env
+	order order
+	log   *slog.Logger
 
 	inbox  *mailbox[input]
 	ctx    context.Context // its end is the end of the call
@@ -48,17 +51,20 @@ type Call struct {
 	ops    sync.WaitGroup
 	view   atomic.Pointer[callState] // what others may see
 
-	m       machine
-	in      *waIngress
-	out     map[uint8]*trunkLeg
-	bridge  bridge
-	pending []event // raised by legs in this turn, oldest first
-	now     time.Time
-	timer   *time.Timer
-	waits   []*time.Timer
-	rec     store.Record
-	taken   time.Time // when the callee answered
-	final   *ended
+	m          machine
+	in         ingress
+	out        map[uint8]egress
+	addresses  [][]string // of each hop, fixed when the call was routed
+	bridge     bridge
+	pending    []event // raised by legs in this turn, oldest first
+	now        time.Time
+	timer      *time.Timer
+	waits      []*time.Timer
+	rec        store.Record
+	taken      time.Time     // when the callee answered
+	retryAfter time.Duration // for a refusal towards a trunk
+	lost       bool          // a call may exist at Meta under our tag that nobody can name
+	final      *ended
 
 	mu      sync.Mutex
 	closers []io.Closer // audio ends made beside the loop
@@ -76,26 +82,23 @@ type ended struct {
 	owed   []store.Debt
 }
 
-func newCall(e *env, id string, number config.Number, offer whatsapp.Offer) *Call {
+func newCall(e *env, id string, o order) *Call {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Call{
-		id: id, env: e, number: number, offer: offer,
-		log:    e.log.With(slog.String("call", id), slog.String("direction", inbound), slog.String("number", number.Name)),
+		id: id, env: e, order: o,
+		log:    e.log.With(slog.String("call", id), slog.String("direction", o.direction), slog.String("number", o.number.Name)),
 		inbox:  newMailbox[input](),
 		ctx:    ctx,
 		cancel: cancel,
-		out:    map[uint8]*trunkLeg{},
+		out:    map[uint8]egress{},
 	}
-	c.in = newWAIngress(c)
+	if o.direction == inbound {
+		c.in = newWAIngress(c)
+	}
+	c.m.ToGraph = o.direction == outbound
 	c.publish()
 	return c
 }
-
-// The directions of a call, seen from the business.
-const (
-	inbound  = "inbound"  // the customer calls
-	outbound = "outbound" // the customer is called
-)
 
 // post hands over what happened. It never blocks.
 func (c *Call) post(in input) { c.inbox.put(in) }
@@ -197,9 +200,17 @@ func (c *Call) finalize() {
 	c.ops.Wait()
 	for _, in := range c.inbox.take() {
 		if late, ok := in.(dialReady); ok && late.dial != nil {
-			c.env.limits.release(c.out[late.leg].hop.Trunk)
+			c.env.limits.release(late.dial.trunk)
 		}
 	}
+	c.closeAudio()
+	c.writeRecord()
+	c.env.depth(c.inbox.depth())
+	c.env.over(c)
+}
+
+// closeAudio closes every end of audio that was made.
+func (c *Call) closeAudio() {
 	c.mu.Lock()
 	closers := c.closers
 	c.closers = nil
@@ -209,7 +220,4 @@ func (c *Call) finalize() {
 			c.log.Debug("audio did not close cleanly", slog.Any("error", err))
 		}
 	}
-	c.writeRecord()
-	c.env.depth(c.inbox.depth())
-	c.env.over(c)
 }

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	beginLimit   = 2 * time.Second
 	routingLimit = 3 * time.Second
 	dialingLimit = 15 * time.Second // over all targets until one rings
+	connectLimit = 9 * time.Second  // a call to a customer until it rings
 	answerLimit  = 8 * time.Second
 	endingLimit  = 10 * time.Second
 	slowEnding   = 34 * time.Second // 64*T1 and some: a leg waits for an ACK or a 487
@@ -20,30 +20,33 @@ const (
 
 // The actions of the machine.
 
-func (c *Call) prepareIn() { c.in.table.prepare(c.in) }
+func (c *Call) prepareIn() { c.in.prepare() }
 
 func (c *Call) dialOut(id uint8) {
-	leg := newTrunkLeg(c, id)
+	var leg egress
+	if c.order.direction == outbound {
+		leg = newWAEgress(c, id)
+	} else {
+		leg = newTrunkLeg(c, id)
+	}
 	c.out[id] = leg
-	leg.table.dial(leg)
+	leg.dial()
 }
 
 func (c *Call) ringIn() {
 	c.rec.RingingAt = c.now
 	c.progress(store.Progress{RingingAt: c.now, Trunk: c.rec.Trunk, To: c.rec.To})
+	c.in.ring()
 }
 
 func (c *Call) answerIn() {
 	c.taken = c.now
-	c.in.table.answer(c.in)
+	c.in.answer()
 }
 
-func (c *Call) hangupIn(Cause) { c.in.table.hangup(c.in) }
+func (c *Call) hangupIn(why Cause) { c.in.hangup(why) }
 
-func (c *Call) hangupOut(id uint8, why Cause) {
-	leg := c.out[id]
-	leg.table.hangup(why, leg)
-}
+func (c *Call) hangupOut(id uint8, why Cause) { c.out[id].hangup(why) }
 
 func (c *Call) dropOut(id uint8, why Cause) { c.hangupOut(id, why) }
 
@@ -51,16 +54,13 @@ func (c *Call) startBridge() {
 	c.rec.AnsweredAt = c.now
 	c.progress(store.Progress{AnsweredAt: c.now, Trunk: c.rec.Trunk, To: c.rec.To})
 	c.answered()
-	leg := c.out[c.m.Attempt]
-	c.rec.CodecWhatsApp, c.rec.CodecSIP = c.in.made.peer.Codec().String(), leg.dial.socket.Codec().String()
-	c.in.made.peer.Open()
-	b := media.NewBridge(c.in.made.peer, leg.dial.socket)
+	out := c.out[c.m.Attempt]
+	c.in.open()
+	out.open()
+	b := media.NewBridge(c.in.audio(), out.audio())
 	b.Start()
 	c.bridge = b
-	if !c.in.table.MediaUp {
-		c.after(c.env.cfg.Media.SetupTimeout, setupLate{})
-	}
-	c.log.Info("call answered", slog.String("trunk", leg.hop.Trunk), slog.String("to", leg.hop.To),
+	c.log.Info("call answered", slog.String("trunk", c.rec.Trunk), slog.String("to", mask(c.rec.To)),
 		slog.Duration("setup", c.now.Sub(c.rec.StartedAt)))
 }
 
@@ -82,17 +82,23 @@ func (c *Call) limit(p Phase) time.Duration {
 	case Summoning, Routing:
 		return routingLimit
 	case Dialing:
+		if c.m.ToGraph {
+			return connectLimit
+		}
 		return min(dialingLimit, c.patience())
 	case Ringing:
-		return min(c.plan.RingTimeout, c.patience())
+		return min(c.order.ring, c.patience())
 	case Answering:
 		return answerLimit
 	case Active:
 		return c.env.cfg.Limits.MaxDuration
 	case Ending, Ended:
 	}
+	if c.in.slow() {
+		return slowEnding
+	}
 	for _, leg := range c.out {
-		if leg.table.slow() {
+		if leg.slow() {
 			return slowEnding
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -71,6 +72,10 @@ func (g *fakeGraph) Accept(ctx context.Context, _ whatsapp.CallID, answer, _ str
 	return g.ask(ctx, "accept:"+answer)
 }
 
+func (g *fakeGraph) Connect(ctx context.Context, _ whatsapp.Callee, _, tag string) (whatsapp.CallID, error) {
+	return "wacid.B", g.ask(ctx, "connect:"+tag)
+}
+
 func (g *fakeGraph) Reject(ctx context.Context, _ whatsapp.CallID) error { return g.ask(ctx, "reject") }
 
 func (g *fakeGraph) Terminate(ctx context.Context, _ whatsapp.CallID) error {
@@ -121,13 +126,13 @@ type fakeAudio struct {
 	connect   bool // peers come up at once
 	answerErr error
 	sdpErr    error
-	peer      *fakeEnd
-	sockets   []*fakeEnd
+	peer      *fakePeer
+	sockets   []*fakeSocket
 	plain     []bool
 }
 
 func (a *fakeAudio) Peer() (peer, error) {
-	a.peer = newFakeEnd(a.ledger, "whatsapp")
+	a.peer = &fakePeer{newFakeEnd(a.ledger, "whatsapp")}
 	a.peer.err = a.answerErr
 	if a.connect {
 		close(a.peer.connected)
@@ -136,7 +141,7 @@ func (a *fakeAudio) Peer() (peer, error) {
 }
 
 func (a *fakeAudio) Socket(o media.SocketOptions) (socket, error) {
-	s := newFakeEnd(a.ledger, "sip")
+	s := &fakeSocket{newFakeEnd(a.ledger, "sip")}
 	s.err = a.sdpErr
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -149,27 +154,50 @@ type fakeEnd struct {
 	*ledger
 	side      string
 	connected chan struct{}
+	heard     chan struct{}
 	failed    chan struct{}
 	err       error
 }
 
 func newFakeEnd(l *ledger, side string) *fakeEnd {
-	return &fakeEnd{ledger: l, side: side, connected: make(chan struct{}), failed: make(chan struct{})}
+	return &fakeEnd{ledger: l, side: side, connected: make(chan struct{}), heard: make(chan struct{}), failed: make(chan struct{})}
 }
 
-func (e *fakeEnd) Push(*media.Frame)                              {}
-func (e *fakeEnd) SetSink(media.Sink, media.Format)               {}
-func (e *fakeEnd) Codec() media.Codec                             { return media.PCMA }
-func (e *fakeEnd) Stats() media.Stats                             { return media.Stats{PacketsIn: 1} }
-func (e *fakeEnd) Close() error                                   { return nil }
-func (e *fakeEnd) Answer(context.Context, string) (string, error) { return "sdp", e.err }
-func (e *fakeEnd) Connected() <-chan struct{}                     { return e.connected }
-func (e *fakeEnd) Failed() <-chan struct{}                        { return e.failed }
-func (e *fakeEnd) Err() error                                     { return e.err }
-func (e *fakeEnd) Open()                                          { e.write("open " + e.side) }
-func (e *fakeEnd) Offer() []byte                                  { return []byte("offer") }
-func (e *fakeEnd) SetAnswer([]byte) error                         { return e.err }
-func (e *fakeEnd) Reoffer([]byte) ([]byte, error)                 { return nil, errors.New("not here") }
+func (e *fakeEnd) Push(*media.Frame)                {}
+func (e *fakeEnd) SetSink(media.Sink, media.Format) {}
+func (e *fakeEnd) Codec() media.Codec               { return media.PCMA }
+func (e *fakeEnd) Stats() media.Stats               { return media.Stats{PacketsIn: 1} }
+func (e *fakeEnd) Close() error                     { return nil }
+func (e *fakeEnd) Heard() <-chan struct{}           { return e.heard }
+func (e *fakeEnd) Connected() <-chan struct{}       { return e.connected }
+func (e *fakeEnd) Failed() <-chan struct{}          { return e.failed }
+func (e *fakeEnd) Err() error                       { return e.err }
+func (e *fakeEnd) Open()                            { e.write("open " + e.side) }
+
+type fakePeer struct{ *fakeEnd }
+
+func (p fakePeer) Answer(context.Context, string) (string, error) { return "sdp", p.err }
+func (p fakePeer) Offer(context.Context) (string, error)          { return "sdp", p.err }
+func (p fakePeer) SetAnswer(string) error                         { return p.err }
+
+type fakeSocket struct{ *fakeEnd }
+
+func (s fakeSocket) Offer() []byte                  { return []byte("offer") }
+func (s fakeSocket) Answer([]byte) ([]byte, error)  { return []byte("answer"), s.err }
+func (s fakeSocket) SetAnswer([]byte) error         { return s.err }
+func (s fakeSocket) Reoffer([]byte) ([]byte, error) { return nil, errors.New("not here") }
+
+// fakeCaller is the INVITE of a trunk.
+type fakeCaller struct{ *ledger }
+
+func (c fakeCaller) State() []byte    { return []byte("caller") }
+func (c fakeCaller) Ring()            { c.write("180") }
+func (c fakeCaller) Answer([]byte)    { c.write("200") }
+func (c fakeCaller) Bye(r sip.Reason) { c.write("BYE caller") }
+func (c fakeCaller) Abandon()         { c.write("abandon caller") }
+func (c fakeCaller) Refuse(status int, r sip.Reason, _ time.Duration) {
+	c.write(strconv.Itoa(status) + " " + r.WAError)
+}
 
 // fakeBook remembers what a store would.
 type fakeBook struct {
@@ -216,6 +244,9 @@ type rehearsal struct {
 	book  *fakeBook
 	call  *Call
 	over  chan struct{}
+	env   *env
+	// What the rules say of a call to a customer.
+	denied error
 }
 
 const fakeSessions = 16
@@ -238,13 +269,17 @@ func rehearse(t *testing.T, hops []config.Hop, story func(s *rehearsal)) {
 			cfg: cfg, graph: func(string) graph { return s.graph }, trunks: s.trunk, audio: s.audio, book: s.book,
 			limits: newTrunkLimits(), metrics: newMetrics(nil, "test"), log: slog.New(slog.DiscardHandler),
 			owed: func() {}, over: func(*Call) { close(s.over) }, depth: func(int) {},
+			allowed: func(context.Context, order) error { return s.denied }, refused: func(order, error) {},
+			named: func(*Call, whatsapp.CallID) {}, talked: func(order, store.Record) {},
 		}
+		s.env = e
 		offer := whatsapp.Offer{
 			Meta: whatsapp.Meta{Key: "k", NumberID: "1", CallID: "wacid.A", At: time.Now()},
 			User: whatsapp.User{Number: "34600111222", Name: "Nuria"}, SDP: "offer",
 		}
-		s.call = newCall(e, "call", config.Number{Name: "support"}, offer)
-		s.call.plan = inboundPlan{Route: "support", RingTimeout: 20 * time.Second, Hops: hops}
+		o := orderOf(offer, config.Number{Name: "support"})
+		o.route, o.ring, o.hops = "support", 20*time.Second, hops
+		s.call = newCall(e, "call", o)
 		story(s)
 		synctest.Wait()
 		select {

@@ -3,11 +3,10 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
-	"wagate/media"
-	"wagate/sip"
 	"wagate/store"
 	"wagate/whatsapp"
 )
@@ -15,52 +14,54 @@ import (
 // begin admits the call to its life: the intent goes to disk, and from there
 // the machine takes over.
 func (c *Call) begin() {
+	o := c.order
 	c.rec = store.Record{
-		ID: c.id, Direction: inbound, Number: c.number.Name, User: c.offer.User.Number, UserID: c.offer.User.UserID,
-		WACID: string(c.offer.CallID), Route: c.plan.Route, Payload: payloadOf(c.offer), StartedAt: c.now,
+		ID: c.id, Direction: o.direction, Number: o.number.Name, User: o.user.Number, UserID: o.user.UserID,
+		WACID: string(o.wacid), Route: o.route, Payload: o.payload, StartedAt: c.now, Trunk: o.trunk, To: o.dialed,
 	}
-	if len(c.plan.Hops) > 0 {
-		c.rec.Trunk, c.rec.To = c.plan.Hops[0].Trunk, c.plan.Hops[0].To
+	if o.agent != "" {
+		c.rec.Agents = []string{o.agent}
+	}
+	if len(o.hops) > 0 {
+		c.rec.Trunk, c.rec.To = o.hops[0].Trunk, o.hops[0].To
 	}
 	c.started()
 	c.m.start(c)
 	intent := store.Call{
-		ID: c.id, Direction: inbound, Number: c.number.Name, NumberID: c.number.PhoneNumberID,
-		User: c.rec.User, UserID: c.rec.UserID, Name: c.offer.User.Name, Payload: c.rec.Payload,
-		Route: c.rec.Route, Trunk: c.rec.Trunk, To: c.rec.To, WACID: c.rec.WACID,
-		PreAccepted: c.refuse == NoCause, StartedAt: c.now,
+		ID: c.id, Direction: o.direction, Number: o.number.Name, NumberID: o.number.PhoneNumberID,
+		User: c.rec.User, UserID: c.rec.UserID, Name: o.user.Name, Payload: c.rec.Payload,
+		Route: c.rec.Route, Trunk: c.rec.Trunk, To: c.rec.To, WACID: c.rec.WACID, Tag: o.tag,
+		PreAccepted: o.refuse == NoCause, StartedAt: c.now,
 	}
-	c.do(beginLimit, func(ctx context.Context) input { return begun{c.env.book.Begin(ctx, intent, c.offer.Key)} })
+	c.do(routingLimit, func(ctx context.Context) input {
+		if err := c.env.book.Begin(ctx, intent, o.eventKey); err != nil {
+			return begun{fmt.Errorf("%w: %w", errNotSaved, err)}
+		}
+		if o.direction == inbound || o.refuse != NoCause {
+			return begun{}
+		}
+		if err := c.saveIngress(ctx); err != nil {
+			return begun{fmt.Errorf("%w: %w", errNotSaved, err)}
+		}
+		return begun{c.env.allowed(ctx, o)}
+	})
 }
 
-// handle takes one input to the leg it is for, and its events to the machine.
+// handle takes one input to where it belongs, and what comes of it to the
+// machine.
 func (c *Call) handle(in input) {
 	if c.final != nil {
 		return
 	}
 	switch in := in.(type) {
+	case legInput:
+		if leg := c.leg(in.leg()); leg != nil {
+			leg.take(in)
+		}
 	case begun:
 		c.begun(in.err)
-	case graphDone:
-		c.in.done(in)
 	case hooked:
-		c.in.hooked(in.event)
-	case peerUp:
-		c.in.table.mediaReady(c.in)
-	case audioFailed:
-		c.audioFailed(in)
-	case setupLate:
-		if !c.in.table.MediaUp {
-			c.emit(mediaLost{MediaFailed})
-		}
-	case dialReady:
-		c.dialReady(in)
-	case sipNews:
-		if leg := c.out[in.leg]; leg != nil {
-			leg.news(in.event)
-		}
-	case legTimeout:
-		c.in.table.timeout(in.timer, c.in)
+		c.hooked(in.event)
 	case timerFired:
 		c.emit(deadline{Stamp: in.stamp, Over: c.patience() < leastRing})
 	case giveUp:
@@ -73,82 +74,102 @@ func (c *Call) handle(in input) {
 	c.drain()
 }
 
+// leg returns the ingress for 0, an egress leg for its number.
+func (c *Call) leg(id uint8) side {
+	if id == 0 {
+		return c.in
+	}
+	if leg := c.out[id]; leg != nil {
+		return leg
+	}
+	return nil
+}
+
+// hooked takes a webhook to the WhatsApp leg.
+func (c *Call) hooked(ev whatsapp.Event) {
+	if id := ev.About().CallID; c.rec.WACID == "" && id != "" {
+		c.named(id)
+	}
+	if c.order.direction == inbound {
+		c.in.hooked(ev)
+	} else if leg := c.out[c.m.Attempt]; leg != nil {
+		leg.hooked(ev)
+	}
+}
+
+// named notes Meta's id of a call that we placed.
+func (c *Call) named(id whatsapp.CallID) {
+	c.rec.WACID = string(id)
+	c.env.named(c, id)
+	c.progress(store.Progress{WACID: string(id)})
+}
+
 func (c *Call) begun(err error) {
+	var denied *deniedError
 	switch {
 	case errors.Is(err, store.ErrExists), errors.Is(err, store.ErrEnded):
 		c.log.Error("call is in the book already", slog.Any("error", err))
 		c.emit(routeFailed{Internal})
-	case err != nil:
+	case errors.Is(err, errNotSaved):
 		c.log.Error("call cannot be written down, so it is refused", slog.Any("error", err))
+		c.retryAfter = storeRetry
 		c.emit(routeFailed{StoreFailed})
-	case c.refuse != NoCause:
-		c.emit(routeFailed{c.refuse})
+	case errors.As(err, &denied):
+		c.log.Info("call is not allowed", slog.String("cause", denied.cause.String()), slog.String("reason", denied.reason))
+		c.retryAfter = denied.retryAfter
+		c.emit(routeFailed{denied.cause})
+	case err != nil:
+		c.log.Error("call cannot be checked", slog.Any("error", err))
+		c.emit(routeFailed{Internal})
+	case c.order.refuse != NoCause:
+		c.emit(routeFailed{c.order.refuse})
+	case c.order.direction == outbound:
+		c.emit(routed{newPlan(1)})
 	default:
 		c.emit(routed{c.targets()})
 	}
 }
 
+// deniedError says why a call to a customer is not placed.
+type deniedError struct {
+	cause      Cause
+	reason     string
+	retryAfter time.Duration
+}
+
+func (e *deniedError) Error() string { return e.cause.String() + ": " + e.reason }
+
 // targets fixes the addresses of each hop at this moment, those alive first.
 func (c *Call) targets() plan {
-	counts := make([]int, len(c.plan.Hops))
-	c.in.addresses = make([][]string, len(c.plan.Hops))
-	for i, hop := range c.plan.Hops {
-		c.in.addresses[i] = c.env.trunks.Targets(hop.Trunk)
-		counts[i] = len(c.in.addresses[i])
+	counts := make([]int, len(c.order.hops))
+	c.addresses = make([][]string, len(c.order.hops))
+	for i, hop := range c.order.hops {
+		c.addresses[i] = c.env.trunks.Targets(hop.Trunk)
+		counts[i] = len(c.addresses[i])
 	}
 	return newPlan(counts...)
 }
 
-// audioFailed: audio that was up is lost, audio that never was has failed.
-func (c *Call) audioFailed(in audioFailed) {
-	c.log.Info("audio gave up", slog.String("side", in.side), slog.Any("error", in.err))
-	if in.side == sideWhatsApp && !c.in.table.MediaUp {
-		c.emit(mediaLost{MediaFailed})
-		return
-	}
-	c.emit(mediaLost{MediaLost})
-}
-
-// dialReady: an INVITE is on disk and may leave, unless it is not wanted any
-// more or could not be made.
-func (c *Call) dialReady(in dialReady) {
-	leg := c.out[in.leg]
-	if leg == nil {
-		return
-	}
-	leg.dial = in.dial
-	if in.err == nil {
-		leg.table.prepared(leg)
-		return
-	}
-	c.log.Warn("call cannot be placed", slog.String("trunk", leg.hop.Trunk), slog.Any("error", in.err))
-	switch {
-	case errors.Is(in.err, errTrunkFull), errors.Is(in.err, media.ErrNoPort):
-		leg.table.refused(Overloaded, leg)
-	case errors.Is(in.err, errNotSaved):
-		leg.table.refused(StoreFailed, leg)
-	case errors.Is(in.err, sip.ErrUnknownTrunk), errors.Is(in.err, sip.ErrTooLarge):
-		leg.table.refused(Internal, leg)
-	default:
-		leg.table.refused(Unreachable, leg)
-	}
-}
-
-// patience is how long the caller still waits: Meta gives up some time after it
-// sent the offer, by its own clock.
+// patience is how long the caller still waits. Meta gives up some time after it
+// sent the offer, by its own clock; a PBX tells us when it gives up.
 func (c *Call) patience() time.Duration {
-	sent := c.offer.At
+	if c.order.direction == outbound {
+		return c.order.ring
+	}
+	sent := c.order.sent
 	if sent.IsZero() || sent.After(c.rec.StartedAt) {
 		sent = c.rec.StartedAt
 	}
 	return c.env.cfg.Limits.AnswerWindow - c.now.Sub(sent)
 }
 
-// payloadOf is what started the call: a call button's payload, else the deep
-// link's.
-func payloadOf(o whatsapp.Offer) string {
-	if o.Payload != "" {
-		return o.Payload
+const storeRetry = 5 * time.Second
+
+// saveIngress writes down what is needed to end the trunk's side after a crash.
+func (c *Call) saveIngress(ctx context.Context) error {
+	leg, ok := c.in.(*callerLeg)
+	if !ok {
+		return nil
 	}
-	return o.DeepLink
+	return c.env.book.SaveDialog(ctx, c.id, store.Dialog{Trunk: c.order.trunk, To: c.order.dialed, State: leg.session.State()})
 }

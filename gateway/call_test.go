@@ -228,7 +228,7 @@ func TestOfferWithoutOurCodec(t *testing.T) {
 		s.start()
 		s.dialled().notify(sip.Proceeding{Status: 100})
 		s.saw("nothing was sent to Meta, so it is a reject", "begin", "save sip:10.0.0.1", "INVITE sip:10.0.0.1 600", "reject", "CANCEL sip:10.0.0.1")
-		s.call.post(sipNews{1, sip.Refused{Status: 487}})
+		s.call.post(sipNews{of(1), sip.Refused{Status: 487}})
 		s.ended(NoCodec, "gateway")
 	})
 }

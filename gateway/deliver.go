@@ -52,8 +52,7 @@ func (g *Gateway) offered(offer whatsapp.Offer) {
 		g.missed(offer, number.Name, NoAnswer)
 		return
 	}
-	c := newCall(e.env, rand.Text(), number, offer)
-	c.plan, c.refuse = g.place(e, offer, number.Name, now)
+	c := newCall(e.env, rand.Text(), g.place(e, orderOf(offer, number), now))
 	switch g.registry.admit(c, offer.CallID) {
 	case duplicate:
 		g.outcome(offer, whatsapp.OutcomeDuplicate)
@@ -67,22 +66,32 @@ func (g *Gateway) offered(offer whatsapp.Offer) {
 	}
 }
 
-// place says where an offer may ring, or why not.
-func (g *Gateway) place(e *running, offer whatsapp.Offer, number string, now time.Time) (inboundPlan, Cause) {
+// place says where a customer's call may ring, or why not.
+func (g *Gateway) place(e *running, o order, now time.Time) order {
 	plan, err := e.router.inbound(inboundQuery{
-		Number: number, Caller: offer.User.Number, UserID: offer.User.UserID, Payload: payloadOf(offer), Now: now,
+		Number: o.number.Name, Caller: o.user.Number, UserID: o.user.UserID, Payload: o.payload, Now: now,
 	})
+	o.route, o.ring, o.hops = plan.Route, plan.RingTimeout, plan.Hops
 	switch {
 	case err != nil:
-		return plan, NoRoute
+		o.refuse = NoRoute
 	case plan.Reject:
-		return plan, NotAllowed
-	case g.draining.Load():
-		return plan, Draining
-	case g.registry.count() >= e.cfg.Limits.Calls:
-		return plan, Overloaded
+		o.refuse = NotAllowed
+	default:
+		o.refuse = g.capacity(e)
 	}
-	return plan, NoCause
+	return o
+}
+
+// capacity says whether this node takes another call.
+func (g *Gateway) capacity(e *running) Cause {
+	switch {
+	case g.draining.Load():
+		return Draining
+	case g.registry.count() >= e.cfg.Limits.Calls:
+		return Overloaded
+	}
+	return NoCause
 }
 
 // missed writes the record of a call that never rang. The intent comes first,
@@ -189,18 +198,18 @@ func (g *Gateway) outcome(ev whatsapp.Event, o whatsapp.Outcome) { g.whatsapp.Ou
 
 // start gives a call its goroutine, unless the gateway is about to end: then
 // its event stays undone, and the next run ends it.
-func (g *Gateway) start(c *Call) {
+func (g *Gateway) start(c *Call) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closed {
-		return
+	if !g.closed {
+		g.calls.Go(c.run)
 	}
-	g.calls.Go(c.run)
+	return !g.closed
 }
 
 // over takes a call that is written down off the registry.
 func (g *Gateway) over(c *Call) {
-	g.registry.remove(c, "", false, time.Now())
+	g.registry.remove(c, c.order.tag, c.lost, time.Now())
 	if g.draining.Load() && g.registry.count() == 0 {
 		g.idle()
 	}

@@ -11,47 +11,24 @@ import (
 //sumtype:decl
 type input interface{ input() }
 
-type (
-	// begun: the intent is on disk, or err says why not.
-	begun struct{ err error }
+// of says which leg an input is for: the number of an egress leg, 0 for the
+// ingress.
+type of uint8
 
-	// graphDone: a request of the WhatsApp leg has its reply.
-	graphDone struct {
-		req  graphReq
-		err  error
-		peer *madePeer // of reqPrepare
-	}
+func (o of) leg() uint8 { return uint8(o) }
+
+// legInput is an input for one leg.
+type legInput interface {
+	input
+	leg() uint8
+}
+
+type (
+	// begun: the intent is on disk and the call is allowed, or err says why not.
+	begun struct{ err error }
 
 	// hooked: a webhook about this call.
 	hooked struct{ event whatsapp.Event }
-
-	// peerUp: ICE and DTLS of the WhatsApp leg are through.
-	peerUp struct{}
-
-	// audioFailed: one side's audio gave up.
-	audioFailed struct {
-		side string
-		err  error
-	}
-
-	// setupLate: the WhatsApp leg had its time to come up.
-	setupLate struct{}
-
-	// dialReady: an INVITE is built and on disk, or err says why not.
-	dialReady struct {
-		leg  uint8
-		dial *trunkDial
-		err  error
-	}
-
-	// sipNews: the session of an egress leg has something to say.
-	sipNews struct {
-		leg   uint8
-		event sip.Event
-	}
-
-	// legTimeout: a wait that the WhatsApp leg asked for is over.
-	legTimeout struct{ timer legTimer }
 
 	// timerFired: the one timer of the call.
 	timerFired struct{ stamp stamp }
@@ -61,24 +38,76 @@ type (
 
 	// stopWanted: somebody ends the call: drain, admin, a panic.
 	stopWanted struct{ cause Cause }
+
+	// setupLate: the WhatsApp leg had its time to come up.
+	setupLate struct{ of }
+
+	// graphDone: a request of a WhatsApp leg has its reply.
+	graphDone struct {
+		of
+		req  graphReq
+		err  error
+		peer *madePeer       // what was made for the request, nil if nothing
+		id   whatsapp.CallID // of connect
+	}
+
+	// answerApplied: the customer's session description is in our peer
+	// connection, or err says why not.
+	answerApplied struct {
+		of
+		err error
+	}
+
+	// peerUp: ICE and DTLS of a WhatsApp leg are through.
+	peerUp struct{ of }
+
+	// peerHeard: the customer's first audio has come.
+	peerHeard struct{ of }
+
+	// audioFailed: a leg's audio gave up.
+	audioFailed struct {
+		of
+		err error
+	}
+
+	// legTimeout: a wait that a leg asked for is over.
+	legTimeout struct {
+		of
+		timer legTimer
+	}
+
+	// dialReady: an INVITE is built and on disk, or err says why not.
+	dialReady struct {
+		of
+		dial *trunkDial
+		err  error
+	}
+
+	// sipNews: the session of a leg has something to say.
+	sipNews struct {
+		of
+		event sip.Event
+	}
 )
 
-func (begun) input()       {}
-func (graphDone) input()   {}
-func (hooked) input()      {}
-func (peerUp) input()      {}
-func (audioFailed) input() {}
-func (setupLate) input()   {}
-func (dialReady) input()   {}
-func (sipNews) input()     {}
-func (legTimeout) input()  {}
-func (timerFired) input()  {}
-func (giveUp) input()      {}
-func (stopWanted) input()  {}
+func (begun) input()         {}
+func (hooked) input()        {}
+func (timerFired) input()    {}
+func (giveUp) input()        {}
+func (stopWanted) input()    {}
+func (setupLate) input()     {}
+func (graphDone) input()     {}
+func (answerApplied) input() {}
+func (peerUp) input()        {}
+func (peerHeard) input()     {}
+func (audioFailed) input()   {}
+func (legTimeout) input()    {}
+func (dialReady) input()     {}
+func (sipNews) input()       {}
 
-// madePeer is a peer connection and its answer to the offer; pre_accept and
-// accept carry the same bytes.
+// madePeer is a peer connection and our session description for it. An answer
+// is sent with the same bytes in pre_accept and accept.
 type madePeer struct {
-	peer   peer
-	answer string
+	peer peer
+	sdp  string
 }

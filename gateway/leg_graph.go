@@ -253,6 +253,7 @@ type graphEgress struct {
 	Lost      bool // the connect reply never came: the call may or may not exist
 	Placed    bool // the call's id is known
 	HasAnswer bool // the user's SDP is in our peer connection
+	MediaUp   bool // our peer connection is up
 	Picked    bool // the user took it: ACCEPTED, or audio
 	Up        bool
 	WantEnd   bool

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"wagate/media"
 	"wagate/sip"
 	"wagate/store"
+	"wagate/whatsapp"
 )
 
 var (
@@ -32,25 +34,77 @@ type trunkLeg struct {
 	hop    config.Hop
 	target string
 	plain  bool
-	dial   *trunkDial // once the INVITE is built
+	placed *trunkDial // once the INVITE is built
 	over   bool
 }
 
-// trunkDial is an INVITE with its audio.
+// trunkDial is an INVITE with its audio. It holds a place on its trunk.
 type trunkDial struct {
+	trunk   string
 	session session
 	socket  socket
 }
 
 func newTrunkLeg(c *Call, id uint8) *trunkLeg {
 	p := c.m.Plan
-	l := &trunkLeg{call: c, table: sipEgress{Leg: id}, hop: c.plan.Hops[p.Hop], plain: p.Plain}
-	if addresses := c.in.addresses[p.Hop]; int(p.Target) < len(addresses) {
+	l := &trunkLeg{call: c, table: sipEgress{Leg: id}, hop: c.order.hops[p.Hop], plain: p.Plain}
+	if addresses := c.addresses[p.Hop]; int(p.Target) < len(addresses) {
 		l.target = addresses[p.Target]
 	}
 	c.rec.Trunk, c.rec.To = l.hop.Trunk, l.hop.To
 	c.rec.SIPStatus, c.rec.Q850 = 0, 0 // what the phone before it said is history
 	return l
+}
+
+func (l *trunkLeg) name() string { return sideSIP }
+
+func (l *trunkLeg) dial()                 { l.table.dial(l) }
+func (l *trunkLeg) hangup(why Cause)      { l.table.hangup(why, l) }
+func (l *trunkLeg) hooked(whatsapp.Event) {}
+func (l *trunkLeg) open()                 {} // since the phone was picked up
+func (l *trunkLeg) slow() bool            { return l.table.slow() }
+func (l *trunkLeg) finish(*store.Record)  {}
+
+func (l *trunkLeg) audio() media.Endpoint {
+	if l.placed == nil {
+		return nil
+	}
+	return l.placed.socket
+}
+
+// take brings news to the table.
+func (l *trunkLeg) take(in legInput) {
+	switch in := in.(type) {
+	case dialReady:
+		l.ready(in)
+	case sipNews:
+		l.news(in.event)
+	case audioFailed:
+		l.call.log.Info("audio gave up", slog.String("side", sideSIP), slog.Any("error", in.err))
+		l.emit(mediaLost{MediaLost})
+	case graphDone, answerApplied, peerUp, peerHeard, setupLate, legTimeout: // of other legs
+	}
+}
+
+// ready: an INVITE is on disk and may leave, unless it is not wanted any more or
+// could not be made.
+func (l *trunkLeg) ready(in dialReady) {
+	l.placed = in.dial
+	if in.err == nil {
+		l.table.prepared(l)
+		return
+	}
+	l.call.log.Warn("call cannot be placed", slog.String("trunk", l.hop.Trunk), slog.Any("error", in.err))
+	switch {
+	case errors.Is(in.err, errTrunkFull), errors.Is(in.err, media.ErrNoPort):
+		l.table.refused(Overloaded, l)
+	case errors.Is(in.err, errNotSaved):
+		l.table.refused(StoreFailed, l)
+	case errors.Is(in.err, sip.ErrUnknownTrunk), errors.Is(in.err, sip.ErrTooLarge):
+		l.table.refused(Internal, l)
+	default:
+		l.table.refused(Unreachable, l)
+	}
 }
 
 func (l *trunkLeg) emit(ev event) {
@@ -62,19 +116,29 @@ func (l *trunkLeg) emit(ev event) {
 
 // do asks something of the session. Nothing here waits for the far end.
 func (l *trunkLeg) do(a sipAct, why Cause) {
-	reason := sip.Reason{Q850: why.releaseQ850(), Text: why.String(), WAError: why.String()}
+	reason := l.call.reason(why, why.releaseQ850())
 	switch a {
 	case sipPrepare:
 		l.prepare()
 	case sipInvite:
 		l.call.log.Debug("dialling", slog.String("trunk", l.hop.Trunk), slog.String("target", l.target))
-		l.dial.session.Start()
+		l.placed.session.Start()
 	case sipCancel:
-		l.dial.session.Cancel(reason)
+		l.placed.session.Cancel(reason)
 	case sipBye:
-		l.dial.session.Bye(reason)
+		l.placed.session.Bye(reason)
 	case sipRing, sipAnswer, sipRefuse, sipTone: // for calls that others place
 	}
+}
+
+// reason is what the PBX is told of the end of a call (RFC 3326), with Meta's
+// code where it was Meta's doing.
+func (c *Call) reason(why Cause, q850 int) sip.Reason {
+	r := sip.Reason{Q850: q850, Text: why.String(), WAError: why.String()}
+	if c.rec.MetaError != 0 {
+		r.WAError += ";meta=" + strconv.Itoa(c.rec.MetaError)
+	}
+	return r
 }
 
 // prepare builds the INVITE and its socket, and puts on disk what is needed to
@@ -84,7 +148,7 @@ func (l *trunkLeg) prepare() {
 	id := l.table.Leg
 	c.do(prepareLimit, func(ctx context.Context) input {
 		d, err := l.build(ctx)
-		return dialReady{leg: id, dial: d, err: err}
+		return dialReady{of(id), d, err}
 	})
 }
 
@@ -104,10 +168,10 @@ func (l *trunkLeg) build(ctx context.Context) (*trunkDial, error) {
 	}
 	c.keep(sock)
 	id := l.table.Leg
-	d := &trunkDial{socket: sock}
+	d := &trunkDial{trunk: trunk.Name, socket: sock}
 	d.session, err = c.env.trunks.Prepare(sip.Outgoing{
 		Trunk: l.hop.Trunk, Target: l.target, To: l.hop.To,
-		Caller:  sip.Party{Number: plus(c.offer.User.Number), Name: c.offer.User.Name},
+		Caller:  sip.Party{Number: plus(c.order.user.Number), Name: c.order.user.Name},
 		Headers: l.headers(),
 		SDP:     sock.Offer(),
 		Reoffer: sock.Reoffer,
@@ -116,7 +180,7 @@ func (l *trunkLeg) build(ctx context.Context) (*trunkDial, error) {
 				c.log.Error("dialog cannot be written down", slog.Any("error", err))
 			}
 		},
-	}, func(ev sip.Event) { c.post(sipNews{id, ev}) })
+	}, func(ev sip.Event) { c.post(sipNews{of(id), ev}) })
 	if err != nil {
 		return nil, fmt.Errorf("build INVITE: %w", err)
 	}
@@ -167,10 +231,10 @@ func (l *trunkLeg) headers() []sip.Header {
 	c := l.call
 	return []sip.Header{
 		{Name: "X-WA-Call", Value: c.id},
-		{Name: "X-WA-ID", Value: string(c.offer.CallID)},
-		{Name: "X-WA-Number", Value: c.number.Name},
-		{Name: "X-WA-User-ID", Value: c.offer.User.UserID},
-		{Name: "X-WA-Payload", Value: payloadOf(c.offer)},
+		{Name: "X-WA-ID", Value: string(c.order.wacid)},
+		{Name: "X-WA-Number", Value: c.order.number.Name},
+		{Name: "X-WA-User-ID", Value: c.order.user.UserID},
+		{Name: "X-WA-Payload", Value: c.order.payload},
 	}
 }
 
@@ -227,7 +291,7 @@ func (l *trunkLeg) accepted(sdp []byte) {
 		return
 	}
 	c.rec.SIPStatus = 200
-	if err := l.dial.socket.SetAnswer(sdp); err != nil {
+	if err := l.placed.socket.SetAnswer(sdp); err != nil {
 		c.log.Warn("trunk's session description cannot be used", slog.String("trunk", l.hop.Trunk), slog.Any("error", err))
 		l.table.unusable()
 		cause := MediaFailed
@@ -237,18 +301,17 @@ func (l *trunkLeg) accepted(sdp []byte) {
 		c.emit(stopped{cause})
 		return
 	}
-	l.dial.socket.Open()
-	l.watch(l.dial.socket)
+	l.placed.socket.Open()
+	c.watchSocket(of(l.table.Leg), l.placed.socket)
 	l.table.accepted(l)
 }
 
-// watch reports when the PBX sends nothing any more.
-func (l *trunkLeg) watch(s socket) {
-	c := l.call
+// watchSocket reports when the PBX sends nothing any more.
+func (c *Call) watchSocket(leg of, s socket) {
 	c.ops.Go(func() {
 		select {
 		case <-s.Failed():
-			c.post(audioFailed{sideSIP, s.Err()})
+			c.post(audioFailed{leg, s.Err()})
 		case <-c.ctx.Done():
 		}
 	})
@@ -256,7 +319,7 @@ func (l *trunkLeg) watch(s socket) {
 
 // release gives back what the leg held, once it is over at both ends.
 func (l *trunkLeg) release() {
-	if l.over || l.dial == nil {
+	if l.over || l.placed == nil {
 		return
 	}
 	l.over = true
@@ -278,10 +341,6 @@ func (l *trunkLeg) owed() []store.Debt {
 	if l.table.Closed || !l.table.Sent {
 		return nil
 	}
-	l.dial.session.Abandon()
-	c := l.call
-	return []store.Debt{{
-		Kind: debtDialog, CallID: c.id, State: l.dial.session.State(),
-		Since: c.now, Next: c.now.Add(dialogRest), Expires: c.now.Add(debtLife),
-	}}
+	l.placed.session.Abandon()
+	return l.call.owe(store.Debt{Kind: debtDialog, State: l.placed.session.State()}, dialogRest)
 }

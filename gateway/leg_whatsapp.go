@@ -26,15 +26,40 @@ type waIngress struct {
 	call      *Call
 	table     graphIngress
 	made      *madePeer
-	accepting time.Time  // when accept was first sent
-	addresses [][]string // of each hop of the plan, fixed when the call was routed
+	accepting time.Time // when accept was first sent
 }
 
 func newWAIngress(c *Call) *waIngress { return &waIngress{call: c} }
 
+func (l *waIngress) name() string { return sideWhatsApp }
+
 func (l *waIngress) emit(ev event) { l.call.emit(ev) }
 
-func (l *waIngress) wait(t legTimer, nth uint8) { l.call.after(legPause(t, nth), legTimeout{t}) }
+func (l *waIngress) wait(t legTimer, nth uint8) { l.call.after(legPause(t, nth), legTimeout{0, t}) }
+
+func (l *waIngress) prepare()              { l.table.prepare(l) }
+func (l *waIngress) ring()                 {} // pre_accept has said so
+func (l *waIngress) answer()               { l.table.answer(l) }
+func (l *waIngress) hangup(Cause)          { l.table.hangup(l) }
+func (l *waIngress) slow() bool            { return false }
+func (l *waIngress) finish(*store.Record)  {}
+func (l *waIngress) audio() media.Endpoint { return l.made.audio() }
+
+// open lets our audio leave: accept has its 200.
+func (l *waIngress) open() {
+	l.made.peer.Open()
+	if !l.table.MediaUp {
+		l.call.after(l.call.env.cfg.Media.SetupTimeout, setupLate{})
+	}
+}
+
+// audio is nil as long as there is no peer.
+func (m *madePeer) audio() media.Endpoint {
+	if m == nil {
+		return nil
+	}
+	return m.peer
+}
 
 // legPause is how long each wait of a leg lasts.
 func legPause(t legTimer, nth uint8) time.Duration {
@@ -54,16 +79,16 @@ func legPause(t legTimer, nth uint8) time.Duration {
 // request starts what the table asks for.
 func (l *waIngress) request(r graphReq) {
 	c := l.call
-	g := c.env.graph(c.number.Name)
-	id := c.offer.CallID
+	g := c.env.graph(c.order.number.Name)
+	id := c.order.wacid
 	ask := func(limit time.Duration, send func(ctx context.Context) error) {
 		c.do(limit, func(ctx context.Context) input { return graphDone{req: r, err: send(ctx)} })
 	}
 	switch r {
 	case reqPrepare:
-		c.do(prepareLimit, l.prepare)
+		c.do(prepareLimit, l.makePeer)
 	case reqPreAccept:
-		answer := l.made.answer
+		answer := l.made.sdp
 		ask(preAcceptLimit, func(ctx context.Context) error { return g.PreAccept(ctx, id, answer) })
 	case reqAccept:
 		limit := acceptFirst
@@ -72,7 +97,7 @@ func (l *waIngress) request(r graphReq) {
 		} else {
 			limit = max(acceptLimit-c.now.Sub(l.accepting), 0)
 		}
-		answer := l.made.answer
+		answer := l.made.sdp
 		ask(limit, func(ctx context.Context) error { return g.Accept(ctx, id, answer, c.id) })
 	case reqReject:
 		ask(endLimit, func(ctx context.Context) error { return g.Reject(ctx, id) })
@@ -82,56 +107,84 @@ func (l *waIngress) request(r graphReq) {
 	}
 }
 
-// String returns the name of the request in logs.
-func (r graphReq) String() string {
-	return [...]string{"none", "prepare", "pre_accept", "accept", "reject", "terminate", "connect"}[r]
-}
-
-// prepare makes the peer connection and answers the offer.
-func (l *waIngress) prepare(ctx context.Context) input {
+// makePeer makes the peer connection and answers the offer.
+func (l *waIngress) makePeer(ctx context.Context) input {
 	p, err := l.call.env.audio.Peer()
 	if err != nil {
 		return graphDone{req: reqPrepare, err: err}
 	}
 	l.call.keep(p)
-	answer, err := p.Answer(ctx, l.call.offer.SDP)
+	answer, err := p.Answer(ctx, l.call.order.offer)
 	if err != nil {
 		return graphDone{req: reqPrepare, err: err}
 	}
 	return graphDone{req: reqPrepare, peer: &madePeer{p, answer}}
 }
 
+// take brings news to the table.
+func (l *waIngress) take(in legInput) {
+	switch in := in.(type) {
+	case graphDone:
+		l.done(in)
+	case peerUp:
+		l.table.mediaReady(l)
+	case setupLate:
+		if !l.table.MediaUp {
+			l.emit(mediaLost{MediaFailed})
+		}
+	case audioFailed:
+		l.call.log.Info("audio gave up", slog.String("side", sideWhatsApp), slog.Any("error", in.err))
+		if l.table.MediaUp {
+			l.emit(mediaLost{MediaLost})
+		} else {
+			l.emit(mediaLost{MediaFailed})
+		}
+	case legTimeout:
+		l.table.timeout(in.timer, l)
+	case peerHeard, answerApplied, dialReady, sipNews: // of other legs
+	}
+}
+
 // done takes a reply to the table.
 func (l *waIngress) done(in graphDone) {
 	if in.peer != nil {
 		l.made = in.peer
-		l.watch(in.peer.peer)
+		l.call.watchPeer(0, in.peer.peer)
 	}
-	if in.err != nil {
-		l.call.log.Warn("request to WhatsApp failed", slog.String("request", in.req.String()), slog.Any("error", in.err))
-	}
+	l.call.noteGraph(in)
 	l.table.reply(in.req, replyOf(in.req, in.err), l)
 	if l.table.BothRefused {
 		l.call.log.Error("neither terminate nor reject was taken, check this call at Meta")
 	}
+}
+
+// noteGraph logs a failed request and keeps Meta's code for the record.
+func (c *Call) noteGraph(in graphDone) {
+	if in.err == nil {
+		return
+	}
+	c.log.Warn("request to WhatsApp failed", slog.String("request", in.req.String()), slog.Any("error", in.err))
 	var api *whatsapp.APIError
-	if errors.As(in.err, &api) && !api.Gone() && l.call.rec.MetaError == 0 {
-		l.call.rec.MetaError = api.Code
+	if errors.As(in.err, &api) && !api.Gone() && c.rec.MetaError == 0 {
+		c.rec.MetaError = api.Code
 	}
 }
 
-// watch reports when ICE and DTLS are up, and when they are lost.
-func (l *waIngress) watch(p peer) {
-	c := l.call
+// watchPeer reports when ICE and DTLS are up, when the customer is first heard,
+// and when the connection is lost.
+func (c *Call) watchPeer(leg of, p peer) {
 	c.ops.Go(func() {
-		connected := p.Connected()
+		connected, heard := p.Connected(), p.Heard()
 		for {
 			select {
 			case <-connected:
 				connected = nil
-				c.post(peerUp{})
+				c.post(peerUp{leg})
+			case <-heard:
+				heard = nil
+				c.post(peerHeard{leg})
 			case <-p.Failed():
-				c.post(audioFailed{sideWhatsApp, p.Err()})
+				c.post(audioFailed{leg, p.Err()})
 				return
 			case <-c.ctx.Done():
 				return
@@ -144,18 +197,23 @@ func (l *waIngress) watch(p peer) {
 func (l *waIngress) hooked(ev whatsapp.Event) {
 	switch ev := ev.(type) {
 	case whatsapp.Terminate:
-		cause := NoCause
-		if !ev.Start.IsZero() {
-			cause = Hangup // Meta connected the user, even if accept's reply is still on its way
-		}
-		l.call.rec.MetaDurationS = int(ev.Duration / time.Second)
-		for _, e := range ev.Errors {
-			l.call.rec.MetaError = e.Code
-			cause = causeOfMeta(e.Code)
-		}
-		l.table.terminated(cause, l)
+		l.table.terminated(l.call.noteEnd(ev), l)
 	case whatsapp.Offer, whatsapp.Answer, whatsapp.Status, whatsapp.PermissionReply: // said before, or not for a user's call
 	}
+}
+
+// noteEnd keeps what Meta says of the end of a call, and returns its cause if
+// it names one.
+func (c *Call) noteEnd(ev whatsapp.Terminate) (cause Cause) {
+	if !ev.Start.IsZero() {
+		cause = Hangup // Meta connected the user, even if accept's reply is still on its way
+	}
+	c.rec.MetaDurationS = int(ev.Duration / time.Second)
+	for _, e := range ev.Errors {
+		c.rec.MetaError = e.Code
+		cause = causeOfMeta(e.Code)
+	}
+	return cause
 }
 
 // owed is what the reaper has to see to when the leg could not finish.
@@ -167,11 +225,19 @@ func (l *waIngress) owed() []store.Debt {
 	if l.table.Touched {
 		kind = debtTerminate
 	}
-	c := l.call
-	return []store.Debt{{
-		Kind: kind, CallID: c.id, Number: c.number.Name, WACID: string(c.offer.CallID),
-		Since: c.now, Next: c.now, Expires: c.now.Add(debtLife),
-	}}
+	return l.call.owe(store.Debt{Kind: kind, WACID: string(l.call.order.wacid)}, 0)
+}
+
+// owe makes a debt of this call, due after a rest.
+func (c *Call) owe(d store.Debt, rest time.Duration) []store.Debt {
+	d.CallID, d.Number = c.id, c.order.number.Name
+	d.Since, d.Next, d.Expires = c.now, c.now.Add(rest), c.now.Add(debtLife)
+	return []store.Debt{d}
+}
+
+// String returns the name of the request in logs.
+func (r graphReq) String() string {
+	return [...]string{"none", "prepare", "pre_accept", "accept", "reject", "terminate", "connect"}[r]
 }
 
 // replyOf says what is known after a request.
@@ -190,8 +256,10 @@ func resultOf(r graphReq, err error) graphReply {
 		return graphReply{}
 	case r == reqPrepare && errors.Is(err, media.ErrNoCodec):
 		return graphReply{resultHopeless, NoCodec}
-	case r == reqPrepare:
+	case r == reqPrepare, errors.As(err, &notMade{}):
 		return graphReply{resultHopeless, MediaFailed}
+	case r == reqConnect && errors.Is(err, whatsapp.ErrUnknown):
+		return graphReply{resultUnknown, APITimeout}
 	case errors.As(err, &api):
 		return replyOfAPI(r, api)
 	case errors.Is(err, whatsapp.ErrNotSent):
@@ -207,6 +275,8 @@ func replyOfAPI(r graphReq, api *whatsapp.APIError) graphReply {
 		return graphReply{Result: resultGone}
 	case api.InProgress() && r == reqAccept:
 		return graphReply{}
+	case api.Temporary() && r == reqConnect && api.Code != 0:
+		return graphReply{resultTemporary, causeOfMeta(api.Code)}
 	case api.Temporary():
 		return graphReply{resultTemporary, APIDown}
 	case ending && api.Code == codeInvalid:

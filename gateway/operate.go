@@ -41,7 +41,7 @@ func (s *callState) show() callView {
 		ID: s.rec.ID, Direction: s.rec.Direction, Phase: s.phase.String(), Number: s.rec.Number, User: s.rec.User,
 		UserID: s.rec.UserID, Trunk: s.rec.Trunk, To: s.rec.To, StartedAt: jsonTime(s.rec.StartedAt),
 		AnsweredAt: jsonTime(s.rec.AnsweredAt), WACID: s.rec.WACID,
-		Media: callMedia{WhatsApp: showMedia(s.peer), SIP: showMedia(s.socket)},
+		Media: callMedia{WhatsApp: showMedia(s.audio[sideWhatsApp]), SIP: showMedia(s.audio[sideSIP])},
 	}
 }
 

@@ -16,6 +16,7 @@ type graph interface {
 	graphEnder
 	PreAccept(ctx context.Context, id whatsapp.CallID, answer string) error
 	Accept(ctx context.Context, id whatsapp.CallID, answer, tag string) error
+	Connect(ctx context.Context, to whatsapp.Callee, offer, tag string) (whatsapp.CallID, error)
 }
 
 // trunks places calls at the PBX.
@@ -44,7 +45,10 @@ type audio interface {
 type peer interface {
 	media.Endpoint
 	Answer(ctx context.Context, offer string) (string, error)
+	Offer(ctx context.Context) (string, error)
+	SetAnswer(answer string) error
 	Connected() <-chan struct{}
+	Heard() <-chan struct{}
 	Failed() <-chan struct{}
 	Err() error
 	Open()
@@ -54,6 +58,7 @@ type peer interface {
 type socket interface {
 	media.Endpoint
 	Offer() []byte
+	Answer(offer []byte) ([]byte, error)
 	SetAnswer(sdp []byte) error
 	Reoffer(offer []byte) ([]byte, error)
 	Failed() <-chan struct{}
@@ -71,11 +76,12 @@ type book interface {
 }
 
 var (
-	_ graph   = (*whatsapp.Client)(nil)
-	_ session = (*sip.Session)(nil)
-	_ peer    = (*media.Peer)(nil)
-	_ socket  = (*media.Socket)(nil)
-	_ book    = (*store.DB)(nil)
+	_ graph    = (*whatsapp.Client)(nil)
+	_ session  = (*sip.Session)(nil)
+	_ incoming = (*sip.Session)(nil)
+	_ peer     = (*media.Peer)(nil)
+	_ socket   = (*media.Socket)(nil)
+	_ book     = (*store.DB)(nil)
 )
 
 // sipTrunks is package sip as a call sees it.

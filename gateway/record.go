@@ -18,24 +18,24 @@ func (c *Call) record(cause Cause, abandoned bool) {
 	c.rec.EndedAt = c.now
 	c.rec.Cause = cause.String()
 	c.rec.Abandoned = abandoned
-	c.rec.EndedBy = map[party]string{byGateway: "gateway", byCaller: "customer", byCallee: "pbx"}[c.m.By]
-	if c.rec.Q850 == 0 || c.m.By != byCallee { // nobody at the PBX said it
-		c.rec.Q850 = cause.recordQ850(c.m.Attempt > 0)
+	c.rec.EndedBy = c.endedBy()
+	if c.rec.Q850 == 0 || c.rec.EndedBy != "pbx" { // nobody at the PBX said it
+		answered := !c.rec.AnsweredAt.IsZero()
+		c.rec.Q850 = cause.recordQ850(c.m.Attempt > 0 && (answered || c.order.direction == inbound))
 	}
 	if !c.rec.AnsweredAt.IsZero() {
 		c.rec.DurationS = c.now.Sub(c.rec.AnsweredAt).Seconds()
 	}
 	var owed []store.Debt
-	if abandoned {
-		if debts := c.in.owed(); len(debts) > 0 {
+	legs := []side{c.in}
+	for _, leg := range c.out {
+		legs = append(legs, leg)
+	}
+	for _, leg := range legs {
+		leg.finish(&c.rec)
+		if debts := leg.owed(); abandoned && len(debts) > 0 {
 			owed = append(owed, debts...)
-			c.env.metrics.abandoned.WithLabelValues(sideWhatsApp).Inc()
-		}
-		for _, leg := range c.out {
-			if debts := leg.owed(); len(debts) > 0 {
-				owed = append(owed, debts...)
-				c.env.metrics.abandoned.WithLabelValues(sideSIP).Inc()
-			}
+			c.env.metrics.abandoned.WithLabelValues(leg.name()).Inc()
 		}
 	}
 	c.final = &ended{record: c.rec, owed: owed}
@@ -48,6 +48,22 @@ func (c Cause) recordQ850(dialled bool) int {
 		return r.q850
 	}
 	return c.releaseQ850()
+}
+
+// endedBy names the side whose doing fixed the cause.
+func (c *Call) endedBy() string {
+	caller, callee := "customer", "pbx"
+	if c.order.direction == outbound {
+		caller, callee = callee, caller
+	}
+	switch c.m.By {
+	case byCaller:
+		return caller
+	case byCallee:
+		return callee
+	case byGateway:
+	}
+	return "gateway"
 }
 
 // writeRecord puts the record on disk, with what is still owed, in one
@@ -89,11 +105,17 @@ const (
 // are closed.
 func (c *Call) mediaFigures() store.Media {
 	var m store.Media
-	if c.in.made != nil {
-		m.WhatsApp = sideFigures(c.in.made.peer.Stats())
-	}
-	if leg := c.out[c.m.Attempt]; leg != nil && leg.dial != nil {
-		m.SIP = sideFigures(leg.dial.socket.Stats())
+	for name, end := range c.audio() {
+		figures := sideFigures(end.Stats())
+		codec := ""
+		if !c.final.record.AnsweredAt.IsZero() {
+			codec = end.Codec().String()
+		}
+		if name == sideWhatsApp {
+			m.WhatsApp, c.final.record.CodecWhatsApp = figures, codec
+		} else {
+			m.SIP, c.final.record.CodecSIP = figures, codec
+		}
 	}
 	return m
 }

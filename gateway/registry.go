@@ -21,10 +21,21 @@ type registry struct {
 	calls  map[string]*Call
 	wacids map[whatsapp.CallID]*Call
 	names  map[*Call][]whatsapp.CallID // what a call is known by in wacids
+	pairs  map[pair]int                // calls between a number of ours and a customer
 	tags   map[string]*Call
 	tombs  map[whatsapp.CallID]struct{}
 	buried []burial // oldest first
 	strays map[string]time.Time
+}
+
+// pair is a business number and a customer. Meta lets them have one call.
+type pair struct{ number, user string }
+
+func pairOf(o order) pair {
+	if o.user.UserID != "" {
+		return pair{o.number.Name, o.user.UserID}
+	}
+	return pair{o.number.Name, o.user.Number}
 }
 
 type burial struct {
@@ -37,6 +48,7 @@ func newRegistry() *registry {
 		calls:  map[string]*Call{},
 		wacids: map[whatsapp.CallID]*Call{},
 		names:  map[*Call][]whatsapp.CallID{},
+		pairs:  map[pair]int{},
 		tags:   map[string]*Call{},
 		tombs:  map[whatsapp.CallID]struct{}{},
 		strays: map[string]time.Time{},
@@ -63,17 +75,21 @@ func (r *registry) admit(c *Call, id whatsapp.CallID) admission {
 		return duplicate
 	}
 	r.calls[c.id] = c
+	r.pairs[pairOf(c.order)]++
 	r.nameLocked(c, id)
 	return admitted
 }
 
 // admitTagged registers a call that we place, before its request is sent: the
-// webhooks may overtake the reply.
-func (r *registry) admitTagged(c *Call, tag string) {
+// webhooks may overtake the reply. It says whether it is the only one with its
+// customer.
+func (r *registry) admitTagged(c *Call, tag string) (alone bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls[c.id] = c
 	r.tags[tag] = c
+	r.pairs[pairOf(c.order)]++
+	return r.pairs[pairOf(c.order)] == 1
 }
 
 // find returns the call that a webhook is about. The first webhook with our
@@ -131,7 +147,14 @@ func (r *registry) buryLocked(id whatsapp.CallID, now time.Time) {
 func (r *registry) remove(c *Call, tag string, lost bool, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.calls, c.id)
+	if r.calls[c.id] == c {
+		delete(r.calls, c.id)
+		if p := pairOf(c.order); r.pairs[p] > 1 {
+			r.pairs[p]--
+		} else {
+			delete(r.pairs, p)
+		}
+	}
 	for _, id := range r.names[c] {
 		delete(r.wacids, id)
 		r.buryLocked(id, now)

@@ -15,6 +15,7 @@ var errNoRoute = errors.New("no route")
 // never changes; a reload makes a new one.
 type router struct {
 	routes []config.Route // the inbound ones, in their order
+	out    []config.Route // the outbound ones
 }
 
 // inboundQuery is what the routes know of a customer's call.
@@ -39,6 +40,8 @@ func newRouter(c *config.Config) *router {
 	for _, route := range c.Routes {
 		if route.Direction == inbound {
 			r.routes = append(r.routes, route)
+		} else {
+			r.out = append(r.out, route)
 		}
 	}
 	return r

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/net/netutil"
 
 	"wagate/config"
-	"wagate/sip"
 )
 
 // The webhook's limits: it is the one listener that faces the internet.
@@ -114,7 +113,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 			}
 		})
 	}
-	serve("sip", func() error { return g.sip.Serve(inside, g.refuseIncoming) })
+	serve("sip", func() error { return g.sip.Serve(inside, g.incoming) })
 	serve("webhook", g.serveWebhook)
 	serve("admin", func() error { return g.adminServer.Serve(g.adminListener) })
 	g.background.Go(func() { g.reaper.run(inside) })
@@ -142,13 +141,6 @@ func (g *Gateway) serveWebhook() error {
 	}
 	g.webhookServer.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: g.certificate.get}
 	return g.webhookServer.ServeTLS(l, "", "")
-}
-
-// refuseIncoming answers a trunk that calls us: there is no way out yet.
-func (g *Gateway) refuseIncoming(s *sip.Session, _ sip.Incoming) {
-	s.Bind(sip.Handling{Notify: func(sip.Event) {}})
-	code, q850 := NotAllowed.sipStatus(false)
-	s.Refuse(code, sip.Reason{Q850: q850, Text: "outbound calls are not available", WAError: NotAllowed.String()}, 0)
 }
 
 // Drain refuses new calls and lets the running ones go on, at most for

@@ -1,0 +1,114 @@
+package gateway
+
+import (
+	"errors"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nyaruka/phonenumbers"
+
+	"wagate/config"
+)
+
+// Why a dialled string leads nowhere.
+var (
+	errBadDial     = errors.New("not a telephone number or user id")
+	errCountry     = errors.New("no route may call this country")
+	errNotOurs     = errors.New("the route does not allow this business number")
+	errNoRouteOut  = errors.New("no route for what was dialled")
+	userIDPattern  = regexp.MustCompile(`^[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}$`)
+	dialSeparators = strings.NewReplacer("-", "", ".", "", "(", "", ")", "", " ", "")
+)
+
+// outboundQuery is what the routes know of a call that a trunk places.
+type outboundQuery struct {
+	Trunk  string
+	Dialed string // the user part as it came
+	Caller string // the agent's extension
+	Number string // X-WA-Number: the business number it wants, "" for the route's first
+	Now    time.Time
+}
+
+// outboundPlan is whom such a call is for.
+type outboundPlan struct {
+	Route       string
+	Number      string // the business number that calls
+	User        Number // the customer, or
+	UserID      string // the customer's business-scoped id
+	Country     string
+	RingTimeout time.Duration
+}
+
+// outbound returns the plan of the first route that matches. Nobody may be
+// called whom no route names: the countries of a route are all that it may call.
+func (r *router) outbound(q outboundQuery) (outboundPlan, error) {
+	dialed, err := url.PathUnescape(q.Dialed)
+	if err != nil {
+		return outboundPlan{}, errBadDial
+	}
+	if userIDPattern.MatchString(dialed) {
+		return r.outboundTo(q, dialed, func(config.Route) (outboundPlan, error) {
+			return outboundPlan{UserID: dialed, Country: dialed[:2]}, nil
+		})
+	}
+	dialed = dialSeparators.Replace(dialed)
+	return r.outboundTo(q, dialed, func(route config.Route) (outboundPlan, error) {
+		return dialledNumber(dialed, route)
+	})
+}
+
+func (r *router) outboundTo(q outboundQuery, dialed string, resolve func(config.Route) (outboundPlan, error)) (outboundPlan, error) {
+	for _, route := range r.out {
+		if !matchesOut(route.Match, q, dialed) {
+			continue
+		}
+		if route.Reject {
+			return outboundPlan{Route: route.Name}, errCountry
+		}
+		p, err := resolve(route)
+		if err != nil {
+			return p, err
+		}
+		p.Route, p.RingTimeout = route.Name, route.RingTimeout
+		switch {
+		case q.Number != "" && !slices.Contains(route.Number, q.Number):
+			return p, errNotOurs
+		case q.Number != "":
+			p.Number = q.Number
+		case len(route.Number) > 0:
+			p.Number = route.Number[0]
+		}
+		if !slices.Contains(route.Countries, p.Country) {
+			return p, errCountry
+		}
+		return p, nil
+	}
+	return outboundPlan{}, errNoRouteOut
+}
+
+// dialledNumber is what a route makes of the digits: strip, prepend, and a plus
+// where it is missing.
+func dialledNumber(dialed string, route config.Route) (outboundPlan, error) {
+	digits := strings.TrimPrefix(dialed, "+")
+	if len(digits) < route.Strip {
+		return outboundPlan{}, errBadDial
+	}
+	number, ok := parseNumber(strings.TrimPrefix(route.Prepend, "+") + digits[route.Strip:])
+	if !ok {
+		return outboundPlan{}, errBadDial
+	}
+	parsed, err := phonenumbers.Parse(string(number), "")
+	if err != nil || !phonenumbers.IsPossibleNumber(parsed) {
+		return outboundPlan{}, errBadDial
+	}
+	return outboundPlan{User: number, Country: phonenumbers.GetRegionCodeForNumber(parsed)}, nil
+}
+
+func matchesOut(m config.Match, q outboundQuery, dialed string) bool {
+	to := m.To == "" || config.MatchPattern(m.To, dialed) ||
+		strings.HasPrefix(m.To, "+") && config.MatchPattern(strings.TrimPrefix(m.To, "+"), dialed)
+	return to && (m.Trunk == "" || m.Trunk == q.Trunk) && (m.Caller == "" || config.MatchPattern(m.Caller, q.Caller)) && m.Open(q.Now)
+}

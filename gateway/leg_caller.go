@@ -1,0 +1,163 @@
+package gateway
+
+import (
+	"log/slog"
+	"time"
+
+	"wagate/media"
+	"wagate/sip"
+	"wagate/store"
+	"wagate/whatsapp"
+)
+
+// callerLeg carries out what the table of a call that a trunk placed decides.
+type callerLeg struct {
+	call    *Call
+	table   sipIngress
+	session incoming
+	socket  socket
+	answerS []byte // our session description
+	offered bool   // the INVITE had none, so ours is the offer
+	over    bool
+}
+
+// incoming is an INVITE of a trunk and the dialog that comes of it. No method
+// waits for the far end.
+type incoming interface {
+	State() []byte
+	Ring()
+	Answer(sdp []byte)
+	Refuse(status int, r sip.Reason, retryAfter time.Duration)
+	Bye(r sip.Reason)
+	Abandon()
+}
+
+func (l *callerLeg) name() string { return sideSIP }
+
+func (l *callerLeg) emit(ev event) {
+	if _, ok := ev.(callerEnded); ok && !l.over {
+		l.over = true
+		l.call.env.limits.release(l.call.order.trunk)
+	}
+	l.call.emit(ev)
+}
+
+func (l *callerLeg) prepare()              { l.table.prepare(l) }
+func (l *callerLeg) ring()                 { l.table.ring(l) }
+func (l *callerLeg) answer()               { l.table.answer(l) }
+func (l *callerLeg) hangup(why Cause)      { l.table.hangup(why, l) }
+func (l *callerLeg) hooked(whatsapp.Event) {}
+func (l *callerLeg) open()                 {} // since our answer left
+func (l *callerLeg) slow() bool            { return l.table.slow() }
+func (l *callerLeg) finish(*store.Record)  {}
+
+func (l *callerLeg) audio() media.Endpoint {
+	if l.socket == nil {
+		return nil
+	}
+	return l.socket
+}
+
+// do asks something of the session.
+func (l *callerLeg) do(a sipAct, why Cause) {
+	c := l.call
+	switch a {
+	case sipRing:
+		l.session.Ring()
+	case sipAnswer:
+		c.rec.SIPStatus = 200
+		l.session.Answer(l.answerS)
+		l.socket.Open()
+	case sipRefuse:
+		status, q850 := why.sipStatus(l.table.Rung)
+		c.rec.SIPStatus, c.rec.Q850 = status, q850
+		l.session.Refuse(status, c.reason(why, q850), c.retryFor(why))
+	case sipBye:
+		l.session.Bye(c.reason(why, why.releaseQ850()))
+	case sipPrepare, sipInvite, sipCancel, sipTone: // for calls that we place
+	}
+}
+
+// retryFor is how long a PBX should wait before it tries again, 0 where trying
+// again is no use.
+func (c *Call) retryFor(why Cause) time.Duration {
+	if c.retryAfter > 0 {
+		return c.retryAfter
+	}
+	switch why {
+	case Overloaded:
+		return overloadRetry
+	case Draining:
+		return c.env.cfg.Limits.DrainTimeout
+	case StoreFailed:
+		return storeRetry
+	case Limited:
+		return limitRetry
+	default: //exhaustive:ignore // the others do not pass by waiting
+		return 0
+	}
+}
+
+const (
+	overloadRetry = 2 * time.Second
+	limitRetry    = 30 * time.Second
+)
+
+// take brings news to the table.
+func (l *callerLeg) take(in legInput) {
+	switch in := in.(type) {
+	case sipNews:
+		l.news(in.event)
+	case audioFailed:
+		l.call.log.Info("audio gave up", slog.String("side", sideSIP), slog.Any("error", in.err))
+		l.emit(mediaLost{MediaLost})
+	case dialReady, graphDone, answerApplied, peerUp, peerHeard, setupLate, legTimeout: // of other legs
+	}
+}
+
+func (l *callerLeg) news(ev sip.Event) {
+	c := l.call
+	switch ev := ev.(type) {
+	case sip.Cancelled:
+		if !l.table.Closed {
+			c.rec.SIPStatus, c.rec.Q850 = 487, ev.Q850
+		}
+		l.table.cancelled(l)
+	case sip.Acked:
+		l.acked(ev.SDP)
+	case sip.NoAck:
+		l.table.unacked(l)
+	case sip.Hungup:
+		if !l.table.Closed && !l.table.WantEnd {
+			c.rec.Q850 = ev.Q850
+		}
+		l.table.hungup(l)
+	case sip.ByeDone:
+		l.table.hungup(l)
+	case sip.Proceeding, sip.Ringing, sip.Accepted, sip.Refused, sip.Failed: // for calls that we place
+	}
+}
+
+// acked: the caller has our 200. Where that was the offer, the ACK has the
+// answer.
+func (l *callerLeg) acked(sdp []byte) {
+	if l.offered && !l.table.Up {
+		if err := l.socket.SetAnswer(sdp); err != nil {
+			l.call.log.Warn("trunk's session description cannot be used", slog.Any("error", err))
+			l.emit(callerFailed{NoCodec})
+		}
+	}
+	if !l.table.Up {
+		l.call.watchSocket(0, l.socket)
+	}
+	l.table.acked(l)
+}
+
+// owed is what the next run has to see to when the leg could not finish.
+func (l *callerLeg) owed() []store.Debt {
+	if l.table.Closed {
+		return nil
+	}
+	l.session.Abandon()
+	return l.call.owe(store.Debt{Kind: debtDialog, State: l.session.State()}, dialogRest)
+}

@@ -1,0 +1,139 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"time"
+
+	"wagate/config"
+	"wagate/media"
+	"wagate/sip"
+	"wagate/whatsapp"
+)
+
+// incoming is a call that a trunk places. What this node cannot take just now is
+// refused at once and costs nothing; everything else is a call, with a record
+// that says why it went nowhere.
+func (g *Gateway) incoming(s *sip.Session, in sip.Incoming) {
+	e := g.current.Load()
+	now := time.Now()
+	trunk, ok := e.cfg.Trunk(in.Trunk)
+	if !ok {
+		turnAway(s, Internal, 0)
+		return
+	}
+	if busy := g.capacity(e); busy != NoCause {
+		turnAway(s, busy, overloadRetry)
+		return
+	}
+	if !g.limits.acquire(trunk, now) {
+		turnAway(s, Overloaded, overloadRetry)
+		return
+	}
+	o := g.orderFor(e, in, now)
+	c := newCall(e.env, rand.Text(), o)
+	leg := &callerLeg{call: c, session: s}
+	c.in = leg
+	if c.order.refuse == NoCause {
+		c.order.refuse = leg.describe(in.SDP, trunk)
+	}
+	reoffer := func([]byte) ([]byte, error) { return nil, errNoAudio }
+	if leg.socket != nil {
+		reoffer = leg.socket.Reoffer
+	}
+	s.Bind(sip.Handling{Notify: func(ev sip.Event) { c.post(sipNews{0, ev}) }, Reoffer: reoffer})
+	if !g.registry.admitTagged(c, o.tag) && c.order.refuse == NoCause {
+		c.order.refuse = Busy // a call with this customer is up, or on its way
+	}
+	if !g.start(c) {
+		g.limits.release(trunk.Name)
+		c.closeAudio()
+		s.Refuse(statusOf(Draining), sip.Reason{Q850: Draining.row().q850, WAError: Draining.String()}, overloadRetry)
+	}
+}
+
+var errNoAudio = errors.New("this call has no audio")
+
+// turnAway refuses a call before it is one.
+func turnAway(s *sip.Session, why Cause, retryAfter time.Duration) {
+	s.Bind(sip.Handling{Notify: func(sip.Event) {}})
+	status, q850 := why.sipStatus(false)
+	s.Refuse(status, sip.Reason{Q850: q850, Text: why.String(), WAError: why.String()}, retryAfter)
+}
+
+func statusOf(why Cause) int {
+	status, _ := why.sipStatus(false)
+	return status
+}
+
+// orderFor says whom a trunk's call is for, or why it is for nobody.
+func (g *Gateway) orderFor(e *running, in sip.Incoming, now time.Time) order {
+	o := order{direction: outbound, trunk: in.Trunk, dialed: in.To, agent: in.Caller.Number, tag: rand.Text(), sent: now}
+	wanted := ""
+	for _, h := range in.Headers {
+		if h.Name == "x-wa-number" {
+			wanted = h.Value
+		}
+	}
+	plan, err := e.router.outbound(outboundQuery{Trunk: in.Trunk, Dialed: in.To, Caller: in.Caller.Number, Number: wanted, Now: now})
+	o.route, o.ring = plan.Route, plan.RingTimeout
+	switch {
+	case errors.Is(err, errBadDial):
+		o.refuse = BadNumber
+	case errors.Is(err, errNoRouteOut):
+		o.refuse = NoRoute
+	case err != nil:
+		o.refuse = NotAllowed
+	}
+	if o.refuse != NoCause {
+		return o
+	}
+	number, ok := e.cfg.Number(plan.Number)
+	if !ok {
+		o.refuse = NotAllowed
+		return o
+	}
+	o.number = number
+	o.user = whatsapp.User{Number: digitsOf(plan.User), UserID: plan.UserID}
+	o.dialed = string(plan.User) + plan.UserID // one of them is empty
+	return o
+}
+
+// digitsOf is a number as Meta writes it.
+func digitsOf(n Number) string {
+	if n == "" {
+		return ""
+	}
+	return string(n[1:])
+}
+
+// describe makes our audio and session description for a trunk's offer, and
+// says why not.
+func (l *callerLeg) describe(offer []byte, trunk config.Trunk) Cause {
+	ctx, cancel := context.WithTimeout(l.call.ctx, time.Second)
+	defer cancel()
+	target := ""
+	if len(trunk.Targets) > 0 {
+		target = trunk.Targets[0].URI
+	}
+	sock, err := l.call.env.audio.Socket(media.SocketOptions{
+		Codecs: trunk.Codecs, Sources: trunk.Sources, NAT: trunk.NAT, Remote: addressOf(ctx, target),
+	})
+	if err != nil {
+		l.call.log.Warn("no audio towards the trunk", slog.Any("error", err))
+		return Overloaded
+	}
+	l.call.keep(sock)
+	l.socket = sock
+	if len(offer) == 0 {
+		l.offered, l.answerS = true, sock.Offer()
+		return NoCause
+	}
+	if l.answerS, err = sock.Answer(offer); err != nil {
+		l.call.log.Warn("trunk's offer cannot be used", slog.Any("error", err))
+		return NoCodec
+	}
+	return NoCause
+}

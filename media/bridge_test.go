@@ -157,6 +157,53 @@ func TestSwap(t *testing.T) {
 	})
 }
 
+// After a stall of the network the audio is soon on time again, and the stream
+// we send is not ahead of the clock either: neither the far end nor we carry
+// the stall to the end of the call.
+func TestStallIsWonBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, m := testPacer(t)
+		var w wire
+		left, right := testLeg(t, p, m, PCMA, (&wire{}).write), testLeg(t, p, m, PCMA, w.write)
+		NewBridge(left, right).Start()
+		right.sender.open()
+		s := &stream{codec: PCMA, ssrc: 1}
+		start := time.Now()
+		tick := time.NewTicker(frameTime)
+		defer tick.Stop()
+		const stallAt, stall, all = 200, 25, 1000
+		var kept []func()
+		for i := range all {
+			<-tick.C
+			h, payload := s.law(160, 0)
+			payload[0], payload[1], payload[2] = byte(i), byte(i>>8), 1
+			send := func() { left.receive(h, payload, time.Now()) }
+			switch {
+			case i >= stallAt && i < stallAt+stall:
+				kept = append(kept, send)
+				continue
+			case i == stallAt+stall:
+				for _, late := range kept {
+					late()
+				}
+			}
+			send()
+		}
+		packets := w.sent()
+		for n, pkt := range packets {
+			if pkt.payload[2] != 1 {
+				continue // comfort
+			}
+			i := int(pkt.payload[0]) | int(pkt.payload[1])<<8
+			late := pkt.at.Sub(start) - time.Duration(i+1)*frameTime
+			ahead := time.Duration(n)*frameTime - pkt.at.Sub(start)
+			if (i < stallAt || i > stallAt+500) && (late > time.Millisecond || ahead > 2*frameTime) {
+				t.Fatalf("frame %d leaves %v late, %v ahead of the clock", i, late, ahead)
+			}
+		}
+	})
+}
+
 func TestBetween(t *testing.T) {
 	for _, c := range []struct {
 		a, b Codec

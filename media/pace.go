@@ -19,10 +19,10 @@ type pace struct {
 const (
 	maxLead     = 100 * time.Millisecond // a burst beyond this is cut at once
 	maxLag      = 40 * time.Millisecond  // how late the source may be without moving our idea of on time
-	paceWindow  = time.Second
-	paceSurplus = 15 * time.Millisecond // lead of all frames of a window, after we filled a gap
-	paceDrift   = 35 * time.Millisecond // the same without a gap: a fast clock
-	pacePatient = time.Second           // how long to wait for a quiet frame to leave out
+	paceWindow  = 500 * time.Millisecond
+	paceSurplus = 15 * time.Millisecond  // lead of all frames of a window, after we filled a gap
+	paceDrift   = 35 * time.Millisecond  // the same without a gap: a fast clock
+	pacePatient = 500 * time.Millisecond // how long to wait for a quiet frame to leave out
 	maxFilled   = 10
 )
 

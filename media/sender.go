@@ -190,6 +190,10 @@ func (s *sender) Push(f *Frame) {
 	if s.tone.active {
 		return // the digit takes the place of the audio
 	}
+	if f.Kind == Silence {
+		s.pushSilence(now)
+		return
+	}
 	if !s.pace.admit(now, inaudible(f)) {
 		s.metrics.dropped.surplus.Inc()
 		return
@@ -204,6 +208,19 @@ func (s *sender) Push(f *Frame) {
 	s.fillAt = now.Add(fillAfter)
 }
 
+// pushSilence is told that the source pauses. What leaves meanwhile is comfort
+// silence, from the next frame's time on; the far end's own sparse packets
+// would only come on top of it.
+func (s *sender) pushSilence(now time.Time) {
+	if next := s.last.Add(frameTime); next.Before(s.fillAt) {
+		s.fillAt = next
+		if next.Before(now) {
+			s.fillAt = now
+		}
+		s.task.wake(s.fillAt)
+	}
+}
+
 // encode returns the payload of a frame, nil if it cannot be sent.
 func (s *sender) encode(f *Frame) ([]byte, time.Duration) {
 	if f.Payload != nil && f.Codec == s.codec && f.Duration > 0 && f.Duration <= maxOpusFrame*time.Millisecond {
@@ -212,9 +229,6 @@ func (s *sender) encode(f *Frame) ([]byte, time.Duration) {
 	if l := lawOf(f.Codec); l != nil && len(f.Payload) > 0 && len(f.Payload) <= len(s.scratch) {
 		pcm := l.decode(s.scratch[:0], f.Payload) // the codec was changed after the bridge was built
 		return s.encodePCM(pcm, narrowRate), f.Duration
-	}
-	if f.Kind == Silence {
-		return s.encodePCM(s.silence, narrowRate), frameTime
 	}
 	if f.Rate <= 0 || len(f.PCM) == 0 || f.Payload != nil {
 		return nil, 0
@@ -323,9 +337,6 @@ const quietPeak = 100
 
 // inaudible says whether a frame has nothing to hear. Payloads are not looked into.
 func inaudible(f *Frame) bool {
-	if f.Kind == Silence {
-		return true
-	}
 	if len(f.PCM) == 0 {
 		return false
 	}

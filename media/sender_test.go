@@ -128,6 +128,41 @@ func TestSpeechThenSilenceThenSpeech(t *testing.T) {
 	})
 }
 
+// A source that pauses says so now and then. That neither adds packets nor
+// leaves a hole, and speech is not late after it.
+func TestPauseOfTheSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, m := testPacer(t)
+		var w wire
+		s := testSender(t, p, m, Opus, w.write)
+		s.open()
+		start := time.Now()
+		source := tone.NewSource(440, narrowRate)
+		for range 5 {
+			for range 50 {
+				time.Sleep(frameTime)
+				s.Push(toneFrame(source))
+			}
+			for range 10 {
+				time.Sleep(frameTime)
+				s.Push(&Frame{Kind: Silence, Duration: frameTime})
+				time.Sleep(400*time.Millisecond - frameTime)
+			}
+			time.Sleep(7 * time.Millisecond)
+		}
+		got := w.sent()
+		wantStream(t, Opus, got)
+		if n, want := len(got), int(time.Since(start)/frameTime); n < want-5 || n > want+5 {
+			t.Errorf("%d packets in the time of %d", n, want)
+		}
+		for i := 1; i < len(got); i++ {
+			if d := got[i].at.Sub(got[i-1].at); d > 2*frameTime {
+				t.Errorf("packet %d comes after %v", i, d)
+			}
+		}
+	})
+}
+
 func TestLateClockSkipsAndNeverBursts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, m := testPacer(t)

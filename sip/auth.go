@@ -32,7 +32,7 @@ func challengeOf(t *trunk, m *message) (challenge, bool) {
 		for i := range c.QOP {
 			c.QOP[i] = strings.ToLower(strings.TrimSpace(c.QOP[i]))
 		}
-		usable := known && (len(c.QOP) == 0 || c.SupportsQOP("auth"))
+		usable := known && (len(c.QOP) == 0 || c.SupportsQOP("auth")) && t.mayAnswer(c.Realm)
 		if !usable || (best.Challenge != nil && rank <= algorithms[strings.ToUpper(best.Algorithm)]) {
 			continue
 		}

@@ -54,12 +54,14 @@ func TestChallengeIsAnswered(t *testing.T) {
 		asks                []string
 	}{
 		{"MD5", "Authorization", askMD5, 401, []string{askMD5}},
+		{"the bound realm among others", "Authorization", askMD5, 401, []string{strings.Replace(askSHA, "pbx", "other", 1), askMD5}},
 		{"SHA-256 first", "Authorization", askSHA, 401, []string{askBasic, askBroken, askMD5, askSHA}},
 		{"proxy, no qop", "Proxy-Authorization", askProxy, 407, []string{askProxy}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newPeer(t)
 			s := newTestServer(t, quick(), authTrunk(p))
+			s.trunk("pbx").bindRealm("pbx")
 			call, e, first := dial(t, s, p, call())
 			p.reply(first, c.status, "x", c.asks...)
 			p.want("ACK")

@@ -117,12 +117,16 @@ func (s *Server) takeRequest(m *message, fl flow) {
 // takeCancel answers a CANCEL and tells the call. It must come from where the
 // INVITE may come from.
 func (s *Server) takeCancel(m *message, tx *serverTx, fl flow) {
-	if tx == nil || tx.owner == nil || !tx.owner.trunk.allows(fl.remote.Addr()) {
+	var c *Session
+	if tx != nil {
+		c = tx.owner.Load()
+	}
+	if c == nil || !c.trunk.allows(fl.remote.Addr()) {
 		s.refuse(m, fl, &fault{status: 481, label: "dialog"})
 		return
 	}
 	replyFlow(m, fl).send(response(m, 200, tx.tag, fl).bytes(), nil)
-	tx.owner.inbox.put(gotCancel{m})
+	c.inbox.put(gotCancel{m})
 }
 
 // takeInDialog gives a request to the call that it names, if its source is of

@@ -31,7 +31,7 @@ func (s *Server) incomingCall(t *trunk, m *message, tx *serverTx) {
 	c.dialog = dialogOfInvite(m, tx.tag)
 	c.state = durable{Version: stateVersion, Trunk: t.cfg.Name, CallID: c.dialog.CallID}
 	c.saveDialog()
-	tx.owner = c
+	tx.owner.Store(c)
 	s.remember(c)
 	tx.answer(100)
 	c.begun.Store(true)

@@ -9,8 +9,8 @@ import (
 // How many messages are looked at, of one source and of all; what is more is
 // dropped unread. A trunk at its busiest stays far below.
 const (
-	sourceRate, sourceBurst = 500.0, 1000.0
-	totalRate, totalBurst   = 3000.0, 6000.0
+	sourceRate, sourceBurst = 1500.0, 3000.0
+	totalRate, totalBurst   = 4000.0, 8000.0
 	maxSources              = 4096 // buckets that are remembered
 )
 

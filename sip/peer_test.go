@@ -42,7 +42,7 @@ func newPeer(t *testing.T) *peer {
 		t.Fatal(err)
 	}
 	p := &peer{t: t, conn: conn, in: make(chan *message, 4096)}
-	done := make(chan struct{})
+	done, over := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		buf := make([]byte, maxMessage)
@@ -67,10 +67,14 @@ func newPeer(t *testing.T) *peer {
 				seen[string(buf[:n])] = true
 			}
 			m.from = endpoint{"udp", unmapped(from)}
-			p.in <- m
+			select {
+			case p.in <- m:
+			case <-over:
+				return
+			}
 		}
 	}()
-	t.Cleanup(func() { conn.Close(); <-done })
+	t.Cleanup(func() { close(over); conn.Close(); <-done })
 	return p
 }
 

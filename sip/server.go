@@ -94,11 +94,13 @@ func newServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prom
 			host, port, ok = hostOf(a), 0, true
 		}
 		if !ok {
+			s.stop()
 			return nil, fmt.Errorf("public_host %q: write a name or an address, with a port if it differs", cfg.PublicHost)
 		}
 		s.publicHost, s.publicPort = host, port
 	}
 	if err := s.Reload(trunks); err != nil {
+		s.stop()
 		return nil, err
 	}
 	for _, l := range cfg.Listen {
@@ -107,6 +109,7 @@ func newServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prom
 		}
 	}
 	if len(s.sockets)+len(s.listeners) == 0 {
+		s.stop()
 		return nil, errors.New("no SIP listener configured")
 	}
 	for _, sock := range s.sockets {

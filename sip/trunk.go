@@ -253,6 +253,13 @@ func (t *trunk) inherit(old *trunk) {
 	t.said.Store(old.said.Load())
 }
 
+// mayAnswer tells whether a realm is, or may become, the trunk's.
+func (t *trunk) mayAnswer(realm string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.realm == "" || t.realm == realm
+}
+
 // bindRealm tells whether a realm's challenge may be answered. The first realm
 // that the trunk's own target names is the only one ever after: a password is
 // not for whoever asks (incident class I4).

@@ -3,6 +3,7 @@ package sip
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,7 +16,7 @@ type serverTx struct {
 	fl     flow // where answers go
 	tag    string
 	invite bool
-	owner  *Session
+	owner  atomic.Pointer[Session] // of an INVITE that opened a call
 
 	mu       sync.Mutex
 	state    txState

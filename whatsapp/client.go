@@ -260,6 +260,9 @@ func (c *Client) exchange(ctx context.Context, client *http.Client, method, url 
 		// Meta has accepted; only Connect needs the words, and will miss them.
 		c.log.Debug("graph answer cut short", slog.Any("error", err))
 	}
+	if words := bytes.TrimSpace(answer); len(words) > 0 && words[0] != '{' {
+		return nil, fmt.Errorf("%w: the answer is not the API's", ErrUnknown) // somebody between us and Meta spoke
+	}
 	var flag struct {
 		Success *bool `json:"success"`
 	}

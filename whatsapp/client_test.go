@@ -152,7 +152,8 @@ func TestEffects(t *testing.T) {
 			http.Redirect(rw, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}, "refused", resRefused},
 		"success is false":              {graph(200, `{"success":false}`), "refused", resRefused},
-		"accepted, not JSON":            {graph(200, `<html>`), "ok", resOK},
+		"200 that is not the API's":     {graph(200, `<html>`), "unknown", resUnknown},
+		"accepted without words":        {graph(200, ``), "ok", resOK},
 		"accepted, endless answer":      {graph(200, strings.Repeat(" ", 4*maxAnswer)), "ok", resOK},
 		"accepted, answer cut short":    {hangUpLater, "ok", resOK},
 		"refused with an endless error": {graph(400, strings.Repeat(" ", 4*maxAnswer)), "refused", resRefused},

@@ -41,6 +41,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		row.Done = fail == nil
 		row.CallID = cmp.Or(row.CallID, out.callID)
 	}
+	if f.Kind == Drip && out.sent != nil {
+		out.sent() // its head leaves at once
+	}
 	if f.Kind == NoFault || !s.disturb(w, r, f, &row) {
 		if f.Kind == Fail {
 			out, fail = outcome{}, f.refusal()

@@ -48,7 +48,7 @@ func (p *peer) secure(client bool) {
 		err = p.keys(conn, client)
 	}
 	if err != nil {
-		if ctx.Err() == nil {
+		if p.c.ctx.Err() == nil { // it did not end with the call
 			p.blame(NoHandshake, err.Error())
 		}
 		return

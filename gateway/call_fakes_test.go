@@ -118,17 +118,18 @@ func (s *fakeSession) answer() {
 // fakeAudio makes ends of audio that fail when the test says so.
 type fakeAudio struct {
 	*ledger
-	connect   bool // peers come up at once
-	answerErr error
-	sdpErr    error
-	peer      *fakeEnd
-	sockets   []*fakeEnd
-	plain     []bool
+	connect    bool // peers come up at once
+	answerErr  error
+	slowAnswer time.Duration
+	sdpErr     error
+	peer       *fakeEnd
+	sockets    []*fakeEnd
+	plain      []bool
 }
 
 func (a *fakeAudio) Peer() (peer, error) {
 	a.peer = newFakeEnd(a.ledger, "whatsapp")
-	a.peer.err = a.answerErr
+	a.peer.err, a.peer.slow = a.answerErr, a.slowAnswer
 	if a.connect {
 		close(a.peer.connected)
 	}
@@ -151,30 +152,36 @@ type fakeEnd struct {
 	connected chan struct{}
 	failed    chan struct{}
 	err       error
+	slow      time.Duration
 }
 
 func newFakeEnd(l *ledger, side string) *fakeEnd {
 	return &fakeEnd{ledger: l, side: side, connected: make(chan struct{}), failed: make(chan struct{})}
 }
 
-func (e *fakeEnd) Push(*media.Frame)                              {}
-func (e *fakeEnd) SetSink(media.Sink, media.Format)               {}
-func (e *fakeEnd) Codec() media.Codec                             { return media.PCMA }
-func (e *fakeEnd) Stats() media.Stats                             { return media.Stats{PacketsIn: 1} }
-func (e *fakeEnd) Close() error                                   { return nil }
-func (e *fakeEnd) Answer(context.Context, string) (string, error) { return "sdp", e.err }
-func (e *fakeEnd) Connected() <-chan struct{}                     { return e.connected }
-func (e *fakeEnd) Failed() <-chan struct{}                        { return e.failed }
-func (e *fakeEnd) Err() error                                     { return e.err }
-func (e *fakeEnd) Open()                                          { e.write("open " + e.side) }
-func (e *fakeEnd) Offer() []byte                                  { return []byte("offer") }
-func (e *fakeEnd) SetAnswer([]byte) error                         { return e.err }
-func (e *fakeEnd) Reoffer([]byte) ([]byte, error)                 { return nil, errors.New("not here") }
+func (e *fakeEnd) Push(*media.Frame)                {}
+func (e *fakeEnd) SetSink(media.Sink, media.Format) {}
+func (e *fakeEnd) Codec() media.Codec               { return media.PCMA }
+func (e *fakeEnd) Stats() media.Stats               { return media.Stats{PacketsIn: 1} }
+func (e *fakeEnd) Close() error                     { return nil }
+func (e *fakeEnd) Connected() <-chan struct{}       { return e.connected }
+func (e *fakeEnd) Failed() <-chan struct{}          { return e.failed }
+func (e *fakeEnd) Err() error                       { return e.err }
+func (e *fakeEnd) Open()                            { e.write("open " + e.side) }
+func (e *fakeEnd) Offer() []byte                    { return []byte("offer") }
+func (e *fakeEnd) SetAnswer([]byte) error           { return e.err }
+func (e *fakeEnd) Reoffer([]byte) ([]byte, error)   { return nil, errors.New("not here") }
+
+func (e *fakeEnd) Answer(context.Context, string) (string, error) {
+	time.Sleep(e.slow)
+	return "sdp", e.err
+}
 
 // fakeBook remembers what a store would.
 type fakeBook struct {
 	*ledger
 	beginErr, dialogErr error
+	slowDialog          time.Duration
 	endErrs             []error
 	records             []store.Record
 	owed                []store.Debt
@@ -187,6 +194,7 @@ func (b *fakeBook) Begin(context.Context, store.Call, string) error {
 
 func (b *fakeBook) SaveDialog(_ context.Context, _ string, d store.Dialog) error {
 	b.write("save " + string(d.State))
+	time.Sleep(b.slowDialog)
 	return b.dialogErr
 }
 
@@ -237,7 +245,7 @@ func rehearse(t *testing.T, hops []config.Hop, story func(s *rehearsal)) {
 		e := &env{
 			cfg: cfg, graph: func(string) graph { return s.graph }, trunks: s.trunk, audio: s.audio, book: s.book,
 			limits: newTrunkLimits(), metrics: newMetrics(nil, "test"), log: slog.New(slog.DiscardHandler),
-			owed: func() {}, over: func(*Call) { close(s.over) }, depth: func(int) {},
+			owed: func() {}, over: func(*Call) { close(s.over) }, amend: func(whatsapp.Terminate) {}, depth: func(int) {},
 		}
 		offer := whatsapp.Offer{
 			Meta: whatsapp.Meta{Key: "k", NumberID: "1", CallID: "wacid.A", At: time.Now()},

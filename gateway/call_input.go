@@ -36,6 +36,7 @@ func (c *Call) begin() {
 // handle takes one input to the leg it is for, and its events to the machine.
 func (c *Call) handle(in input) {
 	if c.final != nil {
+		c.late(in)
 		return
 	}
 	switch in := in.(type) {
@@ -74,6 +75,7 @@ func (c *Call) handle(in input) {
 }
 
 func (c *Call) begun(err error) {
+	c.written = err == nil
 	switch {
 	case errors.Is(err, store.ErrExists), errors.Is(err, store.ErrEnded):
 		c.log.Error("call is in the book already", slog.Any("error", err))

@@ -49,7 +49,12 @@ func (g *Gateway) offered(offer whatsapp.Offer) {
 	}
 	if !offer.At.IsZero() && now.Sub(offer.At) > staleAfter {
 		g.outcome(offer, whatsapp.OutcomeStale)
-		g.missed(offer, number.Name, NoAnswer)
+		switch g.registry.lapse(offer.CallID, now) {
+		case duplicate, recorded:
+			g.done(offer.Key)
+		case admitted, tombstoned:
+			g.missed(offer, number.Name, NoAnswer)
+		}
 		return
 	}
 	c := newCall(e.env, rand.Text(), number, offer)
@@ -61,6 +66,9 @@ func (g *Gateway) offered(offer whatsapp.Offer) {
 	case tombstoned: // the customer hung up before the offer reached us
 		g.outcome(offer, whatsapp.OutcomeTombstoned)
 		g.missed(offer, number.Name, Cancelled)
+	case recorded:
+		g.outcome(offer, whatsapp.OutcomeTombstoned)
+		g.done(offer.Key)
 	case admitted:
 		g.outcome(offer, whatsapp.OutcomeDelivered)
 		g.start(c)
@@ -128,7 +136,7 @@ func (g *Gateway) news(ev whatsapp.Event) {
 	case isEnd:
 		// Its offer may still come. The event stays undone, so that the next
 		// run knows of it too.
-		g.registry.bury(about.CallID, time.Now())
+		g.registry.bury(about.CallID, time.Now(), false)
 		g.outcome(ev, whatsapp.OutcomeUnknown)
 	case g.registry.stray(about.Tag, time.Now()):
 		g.outcome(ev, whatsapp.OutcomeUnknown)
@@ -200,6 +208,9 @@ func (g *Gateway) start(c *Call) {
 
 // over takes a call that is written down off the registry.
 func (g *Gateway) over(c *Call) {
+	if c.recorded && !c.written {
+		g.done(c.offer.Key) // the intent, which marks it, did not get to the disk
+	}
 	g.registry.remove(c, "", false, time.Now())
 	if g.draining.Load() && g.registry.count() == 0 {
 		g.idle()

@@ -121,10 +121,12 @@ func (l *trunkLeg) build(ctx context.Context) (*trunkDial, error) {
 		return nil, fmt.Errorf("build INVITE: %w", err)
 	}
 	if !c.env.limits.acquire(trunk, time.Now()) {
+		d.session.Abandon()
 		return nil, errTrunkFull
 	}
 	if err := l.save(ctx, d.session.State()); err != nil {
 		c.env.limits.release(trunk.Name)
+		d.session.Abandon()
 		return nil, fmt.Errorf("%w: %w", errNotSaved, err)
 	}
 	return d, nil
@@ -259,9 +261,8 @@ func (l *trunkLeg) release() {
 	if l.over || l.dial == nil {
 		return
 	}
-	l.over = true
+	l.giveBack()
 	c := l.call
-	c.env.limits.release(l.hop.Trunk)
 	attempt := int(l.table.Leg)
 	if c.m.Phase < Ending { // else it goes with the record
 		c.do(saveLimit, func(ctx context.Context) input {
@@ -270,6 +271,19 @@ func (l *trunkLeg) release() {
 			}
 			return nil
 		})
+	}
+}
+
+// giveBack frees the trunk's place, and a session whose INVITE never left. It
+// may be called again.
+func (l *trunkLeg) giveBack() {
+	if l.over || l.dial == nil {
+		return
+	}
+	l.over = true
+	l.call.env.limits.release(l.hop.Trunk)
+	if !l.table.Sent {
+		l.dial.session.Abandon()
 	}
 }
 

@@ -148,9 +148,8 @@ func (l *waIngress) hooked(ev whatsapp.Event) {
 		if !ev.Start.IsZero() {
 			cause = Hangup // Meta connected the user, even if accept's reply is still on its way
 		}
-		l.call.rec.MetaDurationS = int(ev.Duration / time.Second)
+		billed(&l.call.rec, ev)
 		for _, e := range ev.Errors {
-			l.call.rec.MetaError = e.Code
 			cause = causeOfMeta(e.Code)
 		}
 		l.table.terminated(cause, l)

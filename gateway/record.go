@@ -7,6 +7,7 @@ import (
 
 	"wagate/media"
 	"wagate/store"
+	"wagate/whatsapp"
 )
 
 // record is the last action of the machine: the cause is fixed, and what is
@@ -55,7 +56,7 @@ func (c Cause) recordQ850(dialled bool) int {
 func (c *Call) writeRecord() {
 	c.final.record.Media = c.mediaFigures()
 	c.endedMetrics()
-	if !c.save() {
+	if c.recorded = c.save(); !c.recorded {
 		c.env.metrics.recordFailure.Inc()
 		c.log.Error("call record cannot be written; the next start ends and records this call again")
 	}
@@ -68,6 +69,7 @@ func (c *Call) writeRecord() {
 // save tries to write the record until it works or patience is over.
 func (c *Call) save() bool {
 	for pause := firstRecordPause; pause <= lastRecordPause; pause *= 2 {
+		c.absorb()
 		ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
 		err := c.env.book.End(ctx, c.final.record, c.final.owed)
 		cancel()
@@ -120,6 +122,14 @@ func (c *Call) logEnd() {
 		slog.Duration("setup", since(r.StartedAt, r.AnsweredAt)), slog.Duration("talked", since(r.AnsweredAt, r.EndedAt)),
 		slog.Int64("whatsapp_packets", r.Media.WhatsApp.Packets), slog.Int64("whatsapp_lost", r.Media.WhatsApp.Lost),
 		slog.Int64("sip_packets", r.Media.SIP.Packets), slog.Int64("sip_lost", r.Media.SIP.Lost))
+}
+
+// billed puts on record what Meta says of a call that is over.
+func billed(r *store.Record, end whatsapp.Terminate) {
+	r.MetaDurationS = int(end.Duration / time.Second)
+	for _, e := range end.Errors {
+		r.MetaError = e.Code
+	}
 }
 
 func since(from, to time.Time) time.Duration {

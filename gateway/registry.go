@@ -22,7 +22,7 @@ type registry struct {
 	wacids map[whatsapp.CallID]*Call
 	names  map[*Call][]whatsapp.CallID // what a call is known by in wacids
 	tags   map[string]*Call
-	tombs  map[whatsapp.CallID]struct{}
+	tombs  map[whatsapp.CallID]bool // true: there is a record, or somebody is writing it
 	buried []burial // oldest first
 	strays map[string]time.Time
 }
@@ -38,7 +38,7 @@ func newRegistry() *registry {
 		wacids: map[whatsapp.CallID]*Call{},
 		names:  map[*Call][]whatsapp.CallID{},
 		tags:   map[string]*Call{},
-		tombs:  map[whatsapp.CallID]struct{}{},
+		tombs:  map[whatsapp.CallID]bool{},
 		strays: map[string]time.Time{},
 	}
 }
@@ -49,21 +49,45 @@ type admission uint8
 const (
 	admitted   admission = iota
 	duplicate            // said before; the call is alive
-	tombstoned           // its terminate came first, or it has ended
+	tombstoned           // its terminate came first; the record is the asker's to write
+	recorded             // it has ended, and has its record
 )
 
-// admit registers a call under Meta's id, unless that id is known or dead.
+// admit registers a call under Meta's id, unless that id is known or dead. Of
+// all who ask about a dead one without a record, one is told to write it.
 func (r *registry) admit(c *Call, id whatsapp.CallID) admission {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, dead := r.tombs[id]; dead {
-		return tombstoned
-	}
-	if _, known := r.wacids[id]; known {
-		return duplicate
+	if a := r.knownLocked(id); a != admitted {
+		return a
 	}
 	r.calls[c.id] = c
 	r.nameLocked(c, id)
+	return admitted
+}
+
+// lapse buries the id of a call that is too old to ring; admitted and
+// tombstoned mean that the record is the asker's to write.
+func (r *registry) lapse(id whatsapp.CallID, now time.Time) admission {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.knownLocked(id)
+	if a == admitted {
+		r.buryLocked(id, now, true)
+	}
+	return a
+}
+
+func (r *registry) knownLocked(id whatsapp.CallID) admission {
+	if written, dead := r.tombs[id]; written {
+		return recorded
+	} else if dead {
+		r.tombs[id] = true
+		return tombstoned
+	}
+	if r.wacids[id] != nil {
+		return duplicate
+	}
 	return admitted
 }
 
@@ -106,18 +130,30 @@ func (r *registry) nameLocked(c *Call, id whatsapp.CallID) {
 	r.names[c] = append(r.names[c], id)
 }
 
-// bury makes sure that a call never comes to life (again).
-func (r *registry) bury(id whatsapp.CallID, now time.Time) {
+// bury makes sure that a call never comes to life (again). written says whether
+// it has a record.
+func (r *registry) bury(id whatsapp.CallID, now time.Time, written bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.buryLocked(id, now)
+	r.buryLocked(id, now, written)
 }
 
-func (r *registry) buryLocked(id whatsapp.CallID, now time.Time) {
-	if _, known := r.tombs[id]; known || id == "" {
+// isRecorded says whether a dead call has its record.
+func (r *registry) isRecorded(id whatsapp.CallID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tombs[id]
+}
+
+func (r *registry) buryLocked(id whatsapp.CallID, now time.Time, written bool) {
+	if id == "" {
 		return
 	}
-	r.tombs[id] = struct{}{}
+	before, known := r.tombs[id]
+	r.tombs[id] = before || written
+	if known {
+		return
+	}
 	r.buried = append(r.buried, burial{id, now})
 	for len(r.buried) > maxTombstones || len(r.buried) > 0 && now.Sub(r.buried[0].at) > tombstoneLife {
 		delete(r.tombs, r.buried[0].id)
@@ -134,7 +170,7 @@ func (r *registry) remove(c *Call, tag string, lost bool, now time.Time) {
 	delete(r.calls, c.id)
 	for _, id := range r.names[c] {
 		delete(r.wacids, id)
-		r.buryLocked(id, now)
+		r.buryLocked(id, now, true)
 	}
 	delete(r.names, c)
 	if tag == "" {

@@ -10,12 +10,12 @@ import (
 	"wagate/whatsapp"
 )
 
-// used is how many calls the limits of a trunk count just now.
-func (s *rehearsal) used(trunk string) int {
+// used is how many calls the limits count on the trunk just now.
+func (s *rehearsal) used() int {
 	l := s.call.env.limits
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if use := l.trunks[trunk]; use != nil {
+	if use := l.trunks["pbx"]; use != nil {
 		return use.calls
 	}
 	return 0
@@ -30,7 +30,7 @@ func TestTrunkPlaceOfALegThatNeverConfirmed(t *testing.T) {
 		s.customerHangsUp()
 		time.Sleep(endingLimit) // the PBX never answers our BYE
 		s.ended(Hangup, "customer")
-		if got := s.used("pbx"); got != 0 {
+		if got := s.used(); got != 0 {
 			t.Errorf("the trunk still counts %d calls, want 0", got)
 		}
 	})
@@ -46,7 +46,7 @@ func TestTrunkPlaceOfAPhoneThatWasGivenUp(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(slowEnding) // the first never answers our CANCEL
 		s.ended(Busy, "pbx")
-		if got := s.used("pbx"); got != 0 {
+		if got := s.used(); got != 0 {
 			t.Errorf("the trunk still counts %d calls, want 0", got)
 		}
 	})
@@ -68,7 +68,7 @@ func TestSessionThatNeverLeftIsGivenBack(t *testing.T) {
 		s.book.dialogErr = errDisk
 		s.start()
 		s.ended(StoreFailed, "gateway")
-		if s.gaveUp() != 1 || s.used("pbx") != 0 {
+		if s.gaveUp() != 1 || s.used() != 0 {
 			t.Error("the session, or its place, is still held")
 		}
 	})
@@ -79,7 +79,7 @@ func TestSessionOfAFullTrunkIsGivenBack(t *testing.T) {
 		s.call.env.limits.trunks["pbx"] = &trunkUse{calls: 10}
 		s.start()
 		s.ended(Overloaded, "gateway")
-		if s.gaveUp() != 1 || s.used("pbx") != 10 {
+		if s.gaveUp() != 1 || s.used() != 10 {
 			t.Error("the session is still held, or a place that was not taken was given back")
 		}
 	})
@@ -93,7 +93,7 @@ func TestInviteThatIsReadyAfterTheEnd(t *testing.T) {
 		s.call.post(giveUp{}) // the gateway ends meanwhile
 		time.Sleep(2 * time.Second)
 		s.ended(Cancelled, "customer")
-		if s.gaveUp() != 1 || s.used("pbx") != 0 {
+		if s.gaveUp() != 1 || s.used() != 0 {
 			t.Error("the session, or its place, is still held")
 		}
 	})

@@ -38,8 +38,8 @@ func deadEnd(t *testing.T) *config.Config {
 	return c
 }
 
-// gatewayOn starts a gateway that is closed with the test, or by the function.
-func gatewayOn(t *testing.T, cfg *config.Config) (g *Gateway, stop func()) {
+// gatewayOn starts a gateway that ends with the test.
+func gatewayOn(t *testing.T, cfg *config.Config) *Gateway {
 	t.Helper()
 	g, err := New(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
@@ -48,19 +48,13 @@ func gatewayOn(t *testing.T, cfg *config.Config) (g *Gateway, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1) // its only value is the end
 	go func() { ended <- g.Run(ctx) }()
-	var once bool
-	stop = func() {
-		if once {
-			return
-		}
-		once = true
+	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-	}
-	t.Cleanup(stop)
-	return g, stop
+	})
+	return g
 }
 
 func offerOf(id, key string, age time.Duration) whatsapp.Offer {
@@ -85,7 +79,7 @@ func recordsOf(t *testing.T, db *store.DB, wacid string) (rs []store.Record) {
 }
 
 func TestOneRecordHoweverOftenAnOfferComes(t *testing.T) {
-	g, _ := gatewayOn(t, deadEnd(t))
+	g := gatewayOn(t, deadEnd(t))
 	for _, key := range []string{"stale1", "stale2"} {
 		g.deliver(offerOf("wacid.stale", key, 5*time.Minute))
 	}
@@ -118,7 +112,7 @@ func TestUndoneOfferOfARecordedCall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, _ := gatewayOn(t, cfg)
+	g := gatewayOn(t, cfg)
 	for _, id := range []string{"wacid.A", "wacid.B"} {
 		if rs := recordsOf(t, g.store, id); len(rs) != 1 {
 			t.Errorf("%s has %d records, want 1", id, len(rs))

@@ -23,7 +23,7 @@ type registry struct {
 	names  map[*Call][]whatsapp.CallID // what a call is known by in wacids
 	tags   map[string]*Call
 	tombs  map[whatsapp.CallID]bool // true: there is a record, or somebody is writing it
-	buried []burial // oldest first
+	buried []burial                 // oldest first
 	strays map[string]time.Time
 }
 

@@ -120,4 +120,3 @@ func heard(ctx context.Context, t *testing.T, r *rig.Rig, events int) {
 	t.Helper()
 	awaitMetric(ctx, t, r, float64(events), "wagate_webhook_events_total")
 }
-

@@ -70,11 +70,14 @@ func TestForgedWebhooks(t *testing.T) {
 	r.PBX.Handle(answering(0))
 	p := tapped(t, r)
 	forgeries := map[string]func(http.Header){
-		"none":        func(h http.Header) { h.Del("X-Hub-Signature-256") },
-		"empty":       func(h http.Header) { h.Set("X-Hub-Signature-256", "") },
-		"other":       func(h http.Header) { h.Set("X-Hub-Signature-256", "sha256="+strings.Repeat("0", 64)) },
-		"short":       func(h http.Header) { h.Set("X-Hub-Signature-256", h.Get("X-Hub-Signature-256")[:40]) },
-		"sha1 header": func(h http.Header) { h.Set("X-Hub-Signature", h.Get("X-Hub-Signature-256")); h.Del("X-Hub-Signature-256") },
+		"none":  func(h http.Header) { h.Del("X-Hub-Signature-256") },
+		"empty": func(h http.Header) { h.Set("X-Hub-Signature-256", "") },
+		"other": func(h http.Header) { h.Set("X-Hub-Signature-256", "sha256="+strings.Repeat("0", 64)) },
+		"short": func(h http.Header) { h.Set("X-Hub-Signature-256", h.Get("X-Hub-Signature-256")[:40]) },
+		"sha1 header": func(h http.Header) {
+			h.Set("X-Hub-Signature", h.Get("X-Hub-Signature-256"))
+			h.Del("X-Hub-Signature-256")
+		},
 		"no scheme": func(h http.Header) {
 			h.Set("X-Hub-Signature-256", strings.TrimPrefix(h.Get("X-Hub-Signature-256"), "sha256="))
 		},

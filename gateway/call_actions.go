@@ -60,7 +60,7 @@ func (c *Call) startBridge() {
 	if !c.in.table.MediaUp {
 		c.after(c.env.cfg.Media.SetupTimeout, setupLate{})
 	}
-	c.log.Info("call answered", slog.String("trunk", leg.hop.Trunk), slog.String("to", leg.hop.To),
+	c.log.Info("call answered", slog.String("trunk", leg.hop.Trunk), slog.String("to", hide(leg.hop.To, c.rec.User)),
 		slog.Duration("setup", c.now.Sub(c.rec.StartedAt)))
 }
 

@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"wagate/config"
 	"wagate/sip"
 	"wagate/whatsapp"
 )
@@ -114,4 +116,25 @@ func TestMetasDurationComesWhileTheRecordIsWritten(t *testing.T) {
 			t.Errorf("meta_duration_s is %d, want 42", r.MetaDurationS)
 		}
 	})
+}
+
+func TestNoPhoneNumberInTheLog(t *testing.T) {
+	var lines strings.Builder
+	rehearse(t, []config.Hop{{Trunk: "pbx", To: "00+34600111222"}}, func(s *rehearsal) {
+		s.call.log = slog.New(slog.NewTextHandler(&lines, nil))
+		s.start()
+		phone := s.dialled()
+		phone.answer()
+		s.phase(Active)
+		phone.notify(sip.Hungup{})
+		s.ended(Hangup, "pbx")
+	})
+	for _, want := range []string{"call started", "call answered", "call ended"} {
+		if !strings.Contains(lines.String(), want) {
+			t.Errorf("%q is not in the log", want)
+		}
+	}
+	if strings.Contains(lines.String(), "600111222") {
+		t.Errorf("the customer's number is in the log:\n%s", lines.String())
+	}
 }

@@ -23,6 +23,7 @@ func (c *Call) begin() {
 		c.rec.Trunk, c.rec.To = c.plan.Hops[0].Trunk, c.plan.Hops[0].To
 	}
 	c.started()
+	c.log.Info("call started", slog.String("user", mask(c.rec.User)), slog.String("route", c.rec.Route))
 	c.m.start(c)
 	intent := store.Call{
 		ID: c.id, Direction: inbound, Number: c.number.Name, NumberID: c.number.PhoneNumberID,

@@ -87,8 +87,10 @@ func (g *Gateway) place(e *running, offer whatsapp.Offer, number string, now tim
 		return plan, NotAllowed
 	case g.draining.Load():
 		return plan, Draining
-	case g.registry.count() >= e.cfg.Limits.Calls:
+	case g.registry.placed() >= e.cfg.Limits.Calls:
 		return plan, Overloaded
+	case !offer.At.IsZero() && now.Sub(offer.At) > e.cfg.Limits.AnswerWindow-leastRing:
+		return plan, NoAnswer // Meta is about to give up
 	}
 	return plan, NoCause
 }

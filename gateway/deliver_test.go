@@ -3,7 +3,10 @@ package gateway
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -16,14 +19,20 @@ import (
 	"wagate/whatsapp"
 )
 
-// deadEnd is a configuration whose Graph API and PBX answer nothing.
+// deadEnd is a configuration whose PBX answers nothing, and whose Graph API says
+// yes to everything when the test is over.
 func deadEnd(t *testing.T) *config.Config {
 	t.Helper()
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		<-t.Context().Done()
+		_, _ = io.WriteString(w, `{"success":true}`)
+	}))
+	t.Cleanup(api.Close)
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	c := config.Default()
 	c.Node, c.DataDir = "test", t.TempDir()
 	c.HTTP.Webhook.Listen, c.HTTP.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
-	c.WhatsApp.GraphURL = "http://127.0.0.1:1"
+	c.WhatsApp.GraphURL = api.URL
 	c.WhatsApp.AppSecrets, c.WhatsApp.VerifyToken = []config.Secret{"s"}, "v"
 	c.WhatsApp.Numbers = []config.Number{{Name: "support", PhoneNumberID: "1", Number: "+351210000321", AccessToken: "t", Codecs: []string{"opus"}}}
 	c.Media.WebRTC.Listen, c.Media.RTP.Bind = netip.AddrPortFrom(loopback, 0), loopback
@@ -128,4 +137,45 @@ func bodyOf(t *testing.T, o whatsapp.Offer) []byte {
 	t.Helper()
 	return []byte(strings.NewReplacer("WACID", string(o.CallID), "KEY", o.Key).Replace(
 		`{"kind":"offer","event":{"Key":"KEY","NumberID":"1","CallID":"WACID","At":"2026-11-22T00:00:00Z","User":{"Number":"34600111222"}}}`))
+}
+
+func TestOfferThatMetaIsAboutToGiveUp(t *testing.T) {
+	cfg := deadEnd(t)
+	g := gatewayOn(t, cfg)
+	g.deliver(offerOf("wacid.A", "k", cfg.Limits.AnswerWindow))
+	calls := g.registry.all()
+	if len(calls) != 1 || calls[0].refuse != NoAnswer {
+		t.Fatalf("calls %v; want one that is refused because nobody would wait for it", calls)
+	}
+}
+
+func TestRefusedCallsKeepNobodyOut(t *testing.T) {
+	cfg := deadEnd(t)
+	cfg.Limits.Calls = 1
+	g := gatewayOn(t, cfg)
+	g.draining.Store(true)
+	g.deliver(offerOf("wacid.A", "a", 0))
+	g.draining.Store(false)
+	g.deliver(offerOf("wacid.B", "b", 0))
+	if c, _ := g.registry.find(whatsapp.Meta{CallID: "wacid.B"}); c == nil || c.refuse != NoCause {
+		t.Errorf("second call: %v, want it placed", c)
+	}
+	g.deliver(offerOf("wacid.C", "c", 0))
+	if c, _ := g.registry.find(whatsapp.Meta{CallID: "wacid.C"}); c == nil || c.refuse != Overloaded {
+		t.Errorf("third call: %v, want it refused", c)
+	}
+}
+
+func TestOperatorsSeeKnownPhasesOnly(t *testing.T) {
+	g := gatewayOn(t, deadEnd(t))
+	c := newCall(g.current.Load().env, "id", config.Number{Name: "support"}, offerOf("wacid.A", "k", 0))
+	g.registry.admit(c, "wacid.A")
+	if calls := g.list(); len(calls) != 0 {
+		t.Errorf("a call that has not begun is shown as %+v", calls)
+	}
+	c.view.Store(&callState{rec: store.Record{ID: "id"}, phase: Ended})
+	if calls := g.list(); len(calls) != 1 || calls[0].Phase != "ending" {
+		t.Errorf("a call whose record is being written is shown as %+v", calls)
+	}
+	g.registry.remove(c, "", false, time.Now())
 }

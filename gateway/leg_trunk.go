@@ -199,7 +199,7 @@ func (l *trunkLeg) news(ev sip.Event) {
 			c.rec.SIPStatus, c.rec.Q850 = ev.Status, q850OfSIP(ev.Status, ev.Q850)
 			if sipAlarm(ev.Status) {
 				c.log.Error("trunk refuses for a fault of the set-up", slog.String("trunk", l.hop.Trunk),
-					slog.String("to", l.hop.To), slog.Int("status", ev.Status), slog.String("reason", ev.Reason))
+					slog.String("to", hide(l.hop.To, c.rec.User)), slog.Int("status", ev.Status), slog.String("reason", ev.Reason))
 			}
 		}
 		l.table.refused(causeOfSIP(ev.Status, ev.Q850), l)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"wagate/media"
@@ -117,7 +118,7 @@ func (c *Call) logEnd() {
 	r := c.final.record
 	c.log.Info("call ended",
 		slog.String("cause", r.Cause), slog.String("ended_by", r.EndedBy), slog.Bool("abandoned", r.Abandoned),
-		slog.String("user", mask(r.User)), slog.String("trunk", r.Trunk), slog.String("to", r.To), slog.String("route", r.Route),
+		slog.String("user", mask(r.User)), slog.String("trunk", r.Trunk), slog.String("to", hide(r.To, r.User)), slog.String("route", r.Route),
 		slog.Int("sip_status", r.SIPStatus), slog.Int("meta_error", r.MetaError),
 		slog.Duration("setup", since(r.StartedAt, r.AnsweredAt)), slog.Duration("talked", since(r.AnsweredAt, r.EndedAt)),
 		slog.Int64("whatsapp_packets", r.Media.WhatsApp.Packets), slog.Int64("whatsapp_lost", r.Media.WhatsApp.Lost),
@@ -137,6 +138,15 @@ func since(from, to time.Time) time.Duration {
 		return 0
 	}
 	return to.Sub(from)
+}
+
+// hide masks a customer's number inside a dialled string.
+func hide(dialled, number string) string {
+	digits := strings.TrimPrefix(number, "+")
+	if digits == "" {
+		return dialled
+	}
+	return strings.ReplaceAll(dialled, digits, mask(digits))
 }
 
 // mask leaves the last three digits of a number: enough for an operator who

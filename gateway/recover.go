@@ -120,7 +120,7 @@ func recoveredRecord(c store.Call, now time.Time) store.Record {
 	r := store.Record{
 		ID: c.ID, Direction: c.Direction, Number: c.Number, User: c.User, UserID: c.UserID, WACID: c.WACID,
 		Trunk: c.Trunk, To: c.To, StartedAt: c.StartedAt, RingingAt: c.RingingAt, AnsweredAt: c.AnsweredAt, EndedAt: now,
-		Cause: Internal.String(), EndedBy: "gateway", Route: c.Route, Payload: c.Payload, Abandoned: true,
+		Cause: Internal.String(), EndedBy: "gateway", Q850: Internal.recordQ850(len(c.SIP) > 0), Route: c.Route, Payload: c.Payload, Abandoned: true,
 	}
 	if !c.AnsweredAt.IsZero() {
 		r.DurationS = now.Sub(c.AnsweredAt).Seconds()

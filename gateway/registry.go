@@ -213,6 +213,19 @@ func (r *registry) all() []*Call {
 	return calls
 }
 
+// placed counts the live calls but for those that are only being refused: were
+// they to count against the limit, a crowd of them would keep everybody out.
+func (r *registry) placed() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.calls {
+		if c.refuse == NoCause {
+			n++
+		}
+	}
+	return n
+}
+
 func (r *registry) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -28,7 +28,8 @@ type env struct {
 	log     *slog.Logger
 	owed    func() // there is a new debt
 	over    func(c *Call)
-	depth   func(n int) // the most inputs that ever waited for a call
+	amend   func(end whatsapp.Terminate) // its call is written down already
+	depth   func(n int)                  // the most inputs that ever waited for a call
 
 	// For calls to customers.
 	allowed func(ctx context.Context, o order) error // nil, or a *deniedError
@@ -64,7 +65,10 @@ type Call struct {
 	taken      time.Time     // when the callee answered
 	retryAfter time.Duration // for a refusal towards a trunk
 	lost       bool          // a call may exist at Meta under our tag that nobody can name
-	final      *ended
+	written    bool          // the intent is on disk
+
+	recorded bool // the record is on disk
+	final    *ended
 
 	mu      sync.Mutex
 	closers []io.Closer // audio ends made beside the loop
@@ -198,15 +202,20 @@ func (c *Call) finalize() {
 	}
 	c.cancel()
 	c.ops.Wait()
-	for _, in := range c.inbox.take() {
-		if late, ok := in.(dialReady); ok && late.dial != nil {
-			c.env.limits.release(late.dial.trunk)
-		}
+	c.absorb()
+	c.in.giveBack()
+	for _, leg := range c.out {
+		leg.giveBack() // one that never confirmed its end holds no place either
 	}
 	c.closeAudio()
 	c.writeRecord()
 	c.env.depth(c.inbox.depth())
 	c.env.over(c)
+	for _, in := range c.inbox.take() { // nobody finds the call any more
+		if end, ok := terminateOf(in); ok {
+			c.env.amend(end)
+		}
+	}
 }
 
 // closeAudio closes every end of audio that was made.
@@ -220,4 +229,35 @@ func (c *Call) closeAudio() {
 			c.log.Debug("audio did not close cleanly", slog.Any("error", err))
 		}
 	}
+}
+
+// absorb takes what came after the end.
+func (c *Call) absorb() {
+	for _, in := range c.inbox.take() {
+		c.late(in)
+	}
+}
+
+// late takes one input that came after the end: an INVITE that will not leave
+// now, and what Meta says of the call, as long as the record is not written.
+func (c *Call) late(in input) {
+	if ready, ok := in.(dialReady); ok && ready.dial != nil {
+		if leg, ok := c.out[ready.leg()].(*trunkLeg); ok {
+			leg.placed = ready.dial
+			leg.giveBack()
+		}
+	}
+	if end, ok := terminateOf(in); ok {
+		billed(&c.final.record, end)
+	}
+}
+
+// terminateOf returns the end of the call as Meta tells it, if the input is one.
+func terminateOf(in input) (whatsapp.Terminate, bool) {
+	hook, ok := in.(hooked)
+	if !ok {
+		return whatsapp.Terminate{}, false
+	}
+	end, ok := hook.event.(whatsapp.Terminate)
+	return end, ok
 }

@@ -60,7 +60,7 @@ func (c *Call) startBridge() {
 	b := media.NewBridge(c.in.audio(), out.audio())
 	b.Start()
 	c.bridge = b
-	c.log.Info("call answered", slog.String("trunk", c.rec.Trunk), slog.String("to", mask(c.rec.To)),
+	c.log.Info("call answered", slog.String("trunk", c.rec.Trunk), slog.String("to", hide(c.rec.To, c.rec.User)),
 		slog.Duration("setup", c.now.Sub(c.rec.StartedAt)))
 }
 

@@ -123,17 +123,18 @@ func (s *fakeSession) answer() {
 // fakeAudio makes ends of audio that fail when the test says so.
 type fakeAudio struct {
 	*ledger
-	connect   bool // peers come up at once
-	answerErr error
-	sdpErr    error
-	peer      *fakePeer
-	sockets   []*fakeSocket
-	plain     []bool
+	connect    bool // peers come up at once
+	answerErr  error
+	slowAnswer time.Duration
+	sdpErr     error
+	peer       *fakePeer
+	sockets    []*fakeSocket
+	plain      []bool
 }
 
 func (a *fakeAudio) Peer() (peer, error) {
 	a.peer = &fakePeer{newFakeEnd(a.ledger, "whatsapp")}
-	a.peer.err = a.answerErr
+	a.peer.err, a.peer.slow = a.answerErr, a.slowAnswer
 	if a.connect {
 		close(a.peer.connected)
 	}
@@ -157,6 +158,7 @@ type fakeEnd struct {
 	heard     chan struct{}
 	failed    chan struct{}
 	err       error
+	slow      time.Duration
 }
 
 func newFakeEnd(l *ledger, side string) *fakeEnd {
@@ -176,9 +178,13 @@ func (e *fakeEnd) Open()                            { e.write("open " + e.side) 
 
 type fakePeer struct{ *fakeEnd }
 
-func (p fakePeer) Answer(context.Context, string) (string, error) { return "sdp", p.err }
-func (p fakePeer) Offer(context.Context) (string, error)          { return "sdp", p.err }
-func (p fakePeer) SetAnswer(string) error                         { return p.err }
+func (p fakePeer) Answer(context.Context, string) (string, error) {
+	time.Sleep(p.slow)
+	return "sdp", p.err
+}
+
+func (p fakePeer) Offer(context.Context) (string, error) { return "sdp", p.err }
+func (p fakePeer) SetAnswer(string) error                { return p.err }
 
 type fakeSocket struct{ *fakeEnd }
 
@@ -203,6 +209,7 @@ func (c fakeCaller) Refuse(status int, r sip.Reason, _ time.Duration) {
 type fakeBook struct {
 	*ledger
 	beginErr, dialogErr error
+	slowDialog          time.Duration
 	endErrs             []error
 	records             []store.Record
 	owed                []store.Debt
@@ -215,6 +222,7 @@ func (b *fakeBook) Begin(context.Context, store.Call, string) error {
 
 func (b *fakeBook) SaveDialog(_ context.Context, _ string, d store.Dialog) error {
 	b.write("save " + string(d.State))
+	time.Sleep(b.slowDialog)
 	return b.dialogErr
 }
 
@@ -268,7 +276,7 @@ func rehearse(t *testing.T, hops []config.Hop, story func(s *rehearsal)) {
 		e := &env{
 			cfg: cfg, graph: func(string) graph { return s.graph }, trunks: s.trunk, audio: s.audio, book: s.book,
 			limits: newTrunkLimits(), metrics: newMetrics(nil, "test"), log: slog.New(slog.DiscardHandler),
-			owed: func() {}, over: func(*Call) { close(s.over) }, depth: func(int) {},
+			owed: func() {}, over: func(*Call) { close(s.over) }, amend: func(whatsapp.Terminate) {}, depth: func(int) {},
 			allowed: func(context.Context, order) error { return s.denied }, refused: func(order, error) {},
 			named: func(*Call, whatsapp.CallID) {}, talked: func(order, store.Record) {},
 		}

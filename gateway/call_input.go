@@ -26,6 +26,7 @@ func (c *Call) begin() {
 		c.rec.Trunk, c.rec.To = o.hops[0].Trunk, o.hops[0].To
 	}
 	c.started()
+	c.log.Info("call started", slog.String("user", mask(c.rec.User)), slog.String("route", c.rec.Route))
 	c.m.start(c)
 	intent := store.Call{
 		ID: c.id, Direction: o.direction, Number: o.number.Name, NumberID: o.number.PhoneNumberID,
@@ -51,6 +52,7 @@ func (c *Call) begin() {
 // machine.
 func (c *Call) handle(in input) {
 	if c.final != nil {
+		c.late(in)
 		return
 	}
 	switch in := in.(type) {
@@ -105,6 +107,7 @@ func (c *Call) named(id whatsapp.CallID) {
 }
 
 func (c *Call) begun(err error) {
+	c.written = !errors.Is(err, errNotSaved)
 	var denied *deniedError
 	switch {
 	case errors.Is(err, store.ErrExists), errors.Is(err, store.ErrEnded):

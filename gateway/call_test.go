@@ -224,8 +224,9 @@ func TestTokenIsRefusedSoTheEndStaysOwed(t *testing.T) {
 
 func TestOfferWithoutOurCodec(t *testing.T) {
 	rehearse(t, onePhone, func(s *rehearsal) {
-		s.audio.answerErr = media.ErrNoCodec
+		s.audio.answerErr, s.audio.slowAnswer = media.ErrNoCodec, time.Second
 		s.start()
+		time.Sleep(time.Second)
 		s.dialled().notify(sip.Proceeding{Status: 100})
 		s.saw("nothing was sent to Meta, so it is a reject", "begin", "save sip:10.0.0.1", "INVITE sip:10.0.0.1 600", "reject", "CANCEL sip:10.0.0.1")
 		s.call.post(sipNews{of(1), sip.Refused{Status: 487}})
@@ -257,9 +258,10 @@ func TestStoreCannotWrite(t *testing.T) {
 
 func TestDialogCannotBeWritten(t *testing.T) {
 	rehearse(t, onePhone, func(s *rehearsal) {
-		s.book.dialogErr = errDisk
+		s.book.dialogErr, s.book.slowDialog = errDisk, time.Second
 		s.start()
-		s.saw("no INVITE that is not on disk", "begin", "save sip:10.0.0.1", "reject")
+		time.Sleep(time.Second)
+		s.saw("no INVITE that is not on disk", "begin", "pre_accept:sdp", "save sip:10.0.0.1", "abandon sip:10.0.0.1", "terminate")
 		s.ended(StoreFailed, "gateway")
 	})
 }

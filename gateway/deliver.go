@@ -49,7 +49,12 @@ func (g *Gateway) offered(offer whatsapp.Offer) {
 	}
 	if !offer.At.IsZero() && now.Sub(offer.At) > staleAfter {
 		g.outcome(offer, whatsapp.OutcomeStale)
-		g.missed(offer, number.Name, NoAnswer)
+		switch g.registry.lapse(offer.CallID, now) {
+		case duplicate, recorded:
+			g.done(offer.Key)
+		case admitted, tombstoned:
+			g.missed(offer, number.Name, NoAnswer)
+		}
 		return
 	}
 	c := newCall(e.env, rand.Text(), g.place(e, orderOf(offer, number), now))
@@ -60,6 +65,9 @@ func (g *Gateway) offered(offer whatsapp.Offer) {
 	case tombstoned: // the customer hung up before the offer reached us
 		g.outcome(offer, whatsapp.OutcomeTombstoned)
 		g.missed(offer, number.Name, Cancelled)
+	case recorded:
+		g.outcome(offer, whatsapp.OutcomeTombstoned)
+		g.done(offer.Key)
 	case admitted:
 		g.outcome(offer, whatsapp.OutcomeDelivered)
 		g.start(c)
@@ -77,6 +85,8 @@ func (g *Gateway) place(e *running, o order, now time.Time) order {
 		o.refuse = NoRoute
 	case plan.Reject:
 		o.refuse = NotAllowed
+	case !o.sent.IsZero() && now.Sub(o.sent) > e.cfg.Limits.AnswerWindow-leastRing:
+		o.refuse = NoAnswer // Meta is about to give up
 	default:
 		o.refuse = g.capacity(e)
 	}
@@ -88,7 +98,7 @@ func (g *Gateway) capacity(e *running) Cause {
 	switch {
 	case g.draining.Load():
 		return Draining
-	case g.registry.count() >= e.cfg.Limits.Calls:
+	case g.registry.placed() >= e.cfg.Limits.Calls:
 		return Overloaded
 	}
 	return NoCause
@@ -137,7 +147,7 @@ func (g *Gateway) news(ev whatsapp.Event) {
 	case isEnd:
 		// Its offer may still come. The event stays undone, so that the next
 		// run knows of it too.
-		g.registry.bury(about.CallID, time.Now())
+		g.registry.bury(about.CallID, time.Now(), false)
 		g.outcome(ev, whatsapp.OutcomeUnknown)
 	case g.registry.stray(about.Tag, time.Now()):
 		g.outcome(ev, whatsapp.OutcomeUnknown)
@@ -209,6 +219,9 @@ func (g *Gateway) start(c *Call) bool {
 
 // over takes a call that is written down off the registry.
 func (g *Gateway) over(c *Call) {
+	if c.recorded && !c.written && c.order.eventKey != "" {
+		g.done(c.order.eventKey) // the intent, which marks it, did not get to the disk
+	}
 	g.registry.remove(c, c.order.tag, c.lost, time.Now())
 	if g.draining.Load() && g.registry.count() == 0 {
 		g.idle()

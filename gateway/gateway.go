@@ -125,7 +125,7 @@ func (g *Gateway) compile(cfg *config.Config) *running {
 	}
 	r.env = &env{
 		cfg: cfg, trunks: sipTrunks{g.sip}, audio: mediaEngine{g.engine}, book: g.store, limits: g.limits,
-		metrics: g.metrics, log: g.log, owed: g.reaper.poke, over: g.over, depth: g.depth,
+		metrics: g.metrics, log: g.log, owed: g.reaper.poke, over: g.over, amend: g.amend, depth: g.depth,
 		graph: func(number string) graph { return r.clients[number] },
 	}
 	return r

@@ -35,11 +35,18 @@ type incoming interface {
 func (l *callerLeg) name() string { return sideSIP }
 
 func (l *callerLeg) emit(ev event) {
-	if _, ok := ev.(callerEnded); ok && !l.over {
+	if _, ok := ev.(callerEnded); ok {
+		l.giveBack()
+	}
+	l.call.emit(ev)
+}
+
+// giveBack frees the trunk's place.
+func (l *callerLeg) giveBack() {
+	if !l.over {
 		l.over = true
 		l.call.env.limits.release(l.call.order.trunk)
 	}
-	l.call.emit(ev)
 }
 
 func (l *callerLeg) prepare()              { l.table.prepare(l) }

@@ -39,6 +39,7 @@ func (l *waEgress) wait(t legTimer, nth uint8) {
 func (l *waEgress) dial()                 { l.table.dial(l) }
 func (l *waEgress) hangup(Cause)          { l.table.hangup(l) }
 func (l *waEgress) slow() bool            { return false }
+func (l *waEgress) giveBack()             {}
 func (l *waEgress) audio() media.Endpoint { return l.made.audio() }
 
 func (l *waEgress) open() {

@@ -185,10 +185,12 @@ func (l *trunkLeg) build(ctx context.Context) (*trunkDial, error) {
 		return nil, fmt.Errorf("build INVITE: %w", err)
 	}
 	if !c.env.limits.acquire(trunk, time.Now()) {
+		d.session.Abandon()
 		return nil, errTrunkFull
 	}
 	if err := l.save(ctx, d.session.State()); err != nil {
 		c.env.limits.release(trunk.Name)
+		d.session.Abandon()
 		return nil, fmt.Errorf("%w: %w", errNotSaved, err)
 	}
 	return d, nil
@@ -261,7 +263,7 @@ func (l *trunkLeg) news(ev sip.Event) {
 			c.rec.SIPStatus, c.rec.Q850 = ev.Status, q850OfSIP(ev.Status, ev.Q850)
 			if sipAlarm(ev.Status) {
 				c.log.Error("trunk refuses for a fault of the set-up", slog.String("trunk", l.hop.Trunk),
-					slog.String("to", l.hop.To), slog.Int("status", ev.Status), slog.String("reason", ev.Reason))
+					slog.String("to", hide(l.hop.To, c.rec.User)), slog.Int("status", ev.Status), slog.String("reason", ev.Reason))
 			}
 		}
 		l.table.refused(causeOfSIP(ev.Status, ev.Q850), l)
@@ -322,9 +324,8 @@ func (l *trunkLeg) release() {
 	if l.over || l.placed == nil {
 		return
 	}
-	l.over = true
+	l.giveBack()
 	c := l.call
-	c.env.limits.release(l.hop.Trunk)
 	attempt := int(l.table.Leg)
 	if c.m.Phase < Ending { // else it goes with the record
 		c.do(saveLimit, func(ctx context.Context) input {
@@ -333,6 +334,19 @@ func (l *trunkLeg) release() {
 			}
 			return nil
 		})
+	}
+}
+
+// giveBack frees the trunk's place, and a session whose INVITE never left. It
+// may be called again.
+func (l *trunkLeg) giveBack() {
+	if l.over || l.placed == nil {
+		return
+	}
+	l.over = true
+	l.call.env.limits.release(l.hop.Trunk)
+	if !l.table.Sent {
+		l.placed.session.Abandon()
 	}
 }
 

@@ -43,6 +43,7 @@ func (l *waIngress) answer()               { l.table.answer(l) }
 func (l *waIngress) hangup(Cause)          { l.table.hangup(l) }
 func (l *waIngress) slow() bool            { return false }
 func (l *waIngress) finish(*store.Record)  {}
+func (l *waIngress) giveBack()             {}
 func (l *waIngress) audio() media.Endpoint { return l.made.audio() }
 
 // open lets our audio leave: accept has its 200.
@@ -208,9 +209,8 @@ func (c *Call) noteEnd(ev whatsapp.Terminate) (cause Cause) {
 	if !ev.Start.IsZero() {
 		cause = Hangup // Meta connected the user, even if accept's reply is still on its way
 	}
-	c.rec.MetaDurationS = int(ev.Duration / time.Second)
+	billed(&c.rec, ev)
 	for _, e := range ev.Errors {
-		c.rec.MetaError = e.Code
 		cause = causeOfMeta(e.Code)
 	}
 	return cause

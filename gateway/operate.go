@@ -14,14 +14,16 @@ func (g *Gateway) list() []callView {
 	calls := g.registry.all()
 	views := make([]callView, 0, len(calls))
 	for _, c := range calls {
-		views = append(views, c.view.Load().show())
+		if s := c.view.Load(); s.begun() {
+			views = append(views, s.show())
+		}
 	}
 	return views
 }
 
 func (g *Gateway) show(id string) (callView, bool) {
 	c := g.registry.get(id)
-	if c == nil {
+	if c == nil || !c.view.Load().begun() {
 		return callView{}, false
 	}
 	return c.view.Load().show(), true
@@ -36,9 +38,14 @@ func (g *Gateway) hangup(id string) bool {
 	return true
 }
 
+// begun says whether the call has told anything of itself.
+func (s *callState) begun() bool { return s.rec.ID != "" }
+
+// show is the call as operators see it: as long as its record is not on disk,
+// it is ending.
 func (s *callState) show() callView {
 	return callView{
-		ID: s.rec.ID, Direction: s.rec.Direction, Phase: s.phase.String(), Number: s.rec.Number, User: s.rec.User,
+		ID: s.rec.ID, Direction: s.rec.Direction, Phase: min(s.phase, Ending).String(), Number: s.rec.Number, User: s.rec.User,
 		UserID: s.rec.UserID, Trunk: s.rec.Trunk, To: s.rec.To, StartedAt: jsonTime(s.rec.StartedAt),
 		AnsweredAt: jsonTime(s.rec.AnsweredAt), WACID: s.rec.WACID,
 		Media: callMedia{WhatsApp: showMedia(s.audio[sideWhatsApp]), SIP: showMedia(s.audio[sideSIP])},

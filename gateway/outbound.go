@@ -44,9 +44,7 @@ func (g *Gateway) incoming(s *sip.Session, in sip.Incoming) {
 		reoffer = leg.socket.Reoffer
 	}
 	s.Bind(sip.Handling{Notify: func(ev sip.Event) { c.post(sipNews{0, ev}) }, Reoffer: reoffer})
-	if !g.registry.admitTagged(c, o.tag) && c.order.refuse == NoCause {
-		c.order.refuse = Busy // a call with this customer is up, or on its way
-	}
+	g.registry.admitTagged(c, o.tag)
 	if !g.start(c) {
 		g.limits.release(trunk.Name)
 		c.closeAudio()

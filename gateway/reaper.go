@@ -26,6 +26,7 @@ const (
 	dialogLimit   = 40 * time.Second // CANCEL and the late 2xx of an INVITE: 64*T1 and some
 	debtsAtOnce   = 200
 	debtPollLimit = time.Minute
+	bookRest      = 10 * time.Second // before the next try, when the book could not be written
 )
 
 // graphEnder is what it takes to end a WhatsApp call.
@@ -109,7 +110,12 @@ func (r *reaper) round(ctx context.Context) time.Duration {
 			continue
 		}
 		r.work.Go(func() {
-			r.pay(ctx, d)
+			if !r.pay(ctx, d) {
+				select { // the book still says that it is due
+				case <-time.After(bookRest):
+				case <-ctx.Done():
+				}
+			}
 			r.give(d.ID)
 			r.poke()
 		})
@@ -147,11 +153,12 @@ func (r *reaper) report(debts []store.Debt) {
 	r.metrics.debtOldest.Set(oldest.Seconds())
 }
 
-// pay tries one debt once and writes down what came of it.
-func (r *reaper) pay(ctx context.Context, d store.Debt) {
+// pay tries one debt once and writes down what came of it; noted is false when
+// that could not be written.
+func (r *reaper) pay(ctx context.Context, d store.Debt) (noted bool) {
 	err := r.attempt(ctx, d)
 	if ctx.Err() != nil {
-		return // it stays in the book for the next run
+		return true // it stays in the book for the next run
 	}
 	log := r.log.With(slog.String("call", d.CallID), slog.String("kind", d.Kind), slog.Int("tries", d.Tries+1))
 	switch {
@@ -171,6 +178,7 @@ func (r *reaper) pay(ctx context.Context, d store.Debt) {
 	if err != nil && ctx.Err() == nil {
 		log.Error("owed end cannot be updated", slog.Any("error", err))
 	}
+	return err == nil
 }
 
 func (r *reaper) attempt(ctx context.Context, d store.Debt) error {

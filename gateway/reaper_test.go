@@ -24,6 +24,7 @@ func trunkOf(name string, calls, cps int) config.Trunk {
 type debtList struct {
 	mu    sync.Mutex
 	debts []store.Debt
+	full  error // what every write gives
 }
 
 func (l *debtList) Debts(context.Context) ([]store.Debt, error) {
@@ -35,6 +36,9 @@ func (l *debtList) Debts(context.Context) ([]store.Debt, error) {
 func (l *debtList) Paid(_ context.Context, id int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.full != nil {
+		return l.full
+	}
 	l.debts = slices.DeleteFunc(l.debts, func(d store.Debt) bool { return d.ID == id })
 	return nil
 }
@@ -42,6 +46,9 @@ func (l *debtList) Paid(_ context.Context, id int64) error {
 func (l *debtList) Postpone(_ context.Context, id int64, tries int, next time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.full != nil {
+		return l.full
+	}
 	for i := range l.debts {
 		if l.debts[i].ID == id {
 			l.debts[i].Tries, l.debts[i].Next = tries, next
@@ -156,6 +163,29 @@ func TestReaperOfANumberThatLeft(t *testing.T) {
 			t.Error("a debt of an unknown number must wait for its number")
 		}
 	})
+}
+
+func TestReaperDoesNotHammerWhenTheDiskIsFull(t *testing.T) {
+	var list *debtList
+	reaping(t, []store.Debt{{Kind: debtTerminate, Number: "support", WACID: "w"}}, func(g *fakeGraph) {
+		g.slow["terminate"] = time.Millisecond
+	}, func(g *fakeGraph, book *debtList) {
+		list = book
+		book.mu.Lock()
+		book.full = errDisk
+		book.mu.Unlock()
+		time.Sleep(time.Minute)
+		if asked := len(g.take()); asked == 0 || asked > 10 {
+			t.Errorf("asked %d times in a minute", asked)
+		}
+		book.mu.Lock()
+		book.full = nil
+		book.mu.Unlock()
+		time.Sleep(time.Minute)
+	})
+	if list.left() != 0 {
+		t.Error("the debt stays when the disk has room again")
+	}
 }
 
 func TestSlowPaymentHoldsUpNobody(t *testing.T) {

@@ -3,10 +3,12 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"wagate/media"
 	"wagate/store"
+	"wagate/whatsapp"
 )
 
 // record is the last action of the machine: the cause is fixed, and what is
@@ -71,7 +73,7 @@ func (c *Call) endedBy() string {
 func (c *Call) writeRecord() {
 	c.final.record.Media = c.mediaFigures()
 	c.endedMetrics()
-	if !c.save() {
+	if c.recorded = c.save(); !c.recorded {
 		c.env.metrics.recordFailure.Inc()
 		c.log.Error("call record cannot be written; the next start ends and records this call again")
 	}
@@ -84,6 +86,7 @@ func (c *Call) writeRecord() {
 // save tries to write the record until it works or patience is over.
 func (c *Call) save() bool {
 	for pause := firstRecordPause; pause <= lastRecordPause; pause *= 2 {
+		c.absorb()
 		ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
 		err := c.env.book.End(ctx, c.final.record, c.final.owed)
 		cancel()
@@ -137,11 +140,19 @@ func (c *Call) logEnd() {
 	r := c.final.record
 	c.log.Info("call ended",
 		slog.String("cause", r.Cause), slog.String("ended_by", r.EndedBy), slog.Bool("abandoned", r.Abandoned),
-		slog.String("user", mask(r.User)), slog.String("trunk", r.Trunk), slog.String("to", r.To), slog.String("route", r.Route),
+		slog.String("user", mask(r.User)), slog.String("trunk", r.Trunk), slog.String("to", hide(r.To, r.User)), slog.String("route", r.Route),
 		slog.Int("sip_status", r.SIPStatus), slog.Int("meta_error", r.MetaError),
 		slog.Duration("setup", since(r.StartedAt, r.AnsweredAt)), slog.Duration("talked", since(r.AnsweredAt, r.EndedAt)),
 		slog.Int64("whatsapp_packets", r.Media.WhatsApp.Packets), slog.Int64("whatsapp_lost", r.Media.WhatsApp.Lost),
 		slog.Int64("sip_packets", r.Media.SIP.Packets), slog.Int64("sip_lost", r.Media.SIP.Lost))
+}
+
+// billed puts on record what Meta says of a call that is over.
+func billed(r *store.Record, end whatsapp.Terminate) {
+	r.MetaDurationS = int(end.Duration / time.Second)
+	for _, e := range end.Errors {
+		r.MetaError = e.Code
+	}
 }
 
 func since(from, to time.Time) time.Duration {
@@ -149,6 +160,15 @@ func since(from, to time.Time) time.Duration {
 		return 0
 	}
 	return to.Sub(from)
+}
+
+// hide masks a customer's number inside a dialled string.
+func hide(dialled, number string) string {
+	digits := strings.TrimPrefix(number, "+")
+	if digits == "" {
+		return dialled
+	}
+	return strings.ReplaceAll(dialled, digits, mask(digits))
 }
 
 // mask leaves the last three digits of a number: enough for an operator who

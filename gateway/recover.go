@@ -21,14 +21,18 @@ const recoverLimit = 4 * time.Second
 // nothing: the next start finds what is left.
 func (g *Gateway) recoverCalls(ctx context.Context) error {
 	now := time.Now()
-	if err := g.rememberDead(ctx, now); err != nil {
+	events, err := g.store.Undone(ctx)
+	if err != nil {
+		return err
+	}
+	if err := g.rememberDead(ctx, now, events); err != nil {
 		return err
 	}
 	calls, err := g.store.Unfinished(ctx)
 	if err != nil {
 		return err
 	}
-	lost, err := g.undone(ctx, now)
+	lost, err := g.undone(ctx, now, events)
 	if err != nil {
 		return err
 	}
@@ -36,7 +40,7 @@ func (g *Gateway) recoverCalls(ctx context.Context) error {
 		if err := g.store.End(ctx, recoveredRecord(c, now), recoveredDebts(c, now)); err != nil {
 			return fmt.Errorf("call %s: %w", c.ID, err)
 		}
-		g.registry.bury(whatsapp.CallID(c.WACID), now)
+		g.registry.bury(whatsapp.CallID(c.WACID), now, true)
 		g.metrics.recovered.Inc()
 	}
 	if n := len(calls) + len(lost); n > 0 {
@@ -49,14 +53,21 @@ func (g *Gateway) recoverCalls(ctx context.Context) error {
 	return nil
 }
 
-// rememberDead makes tombstones of the calls that ended lately.
-func (g *Gateway) rememberDead(ctx context.Context, now time.Time) error {
-	dead, err := g.store.Ended(ctx, now.Add(-tombstoneLife))
+// rememberDead makes tombstones of the calls that ended lately, and of those
+// that may have ended since the undone events.
+func (g *Gateway) rememberDead(ctx context.Context, now time.Time, undone []store.Event) error {
+	since := now.Add(-tombstoneLife)
+	for _, row := range undone {
+		if !row.At.IsZero() && row.At.Before(since) {
+			since = row.At
+		}
+	}
+	dead, err := g.store.Ended(ctx, since.Add(-staleAfter)) // Meta's clock and ours may differ
 	if err != nil {
 		return err
 	}
 	for _, id := range dead {
-		g.registry.bury(whatsapp.CallID(id), now)
+		g.registry.bury(whatsapp.CallID(id), now, true)
 	}
 	return nil
 }
@@ -64,11 +75,7 @@ func (g *Gateway) rememberDead(ctx context.Context, now time.Time) error {
 // undone goes through the webhook events whose effect is not on disk. Offers
 // become calls, to be ended with the others; ends of unknown calls become
 // tombstones again.
-func (g *Gateway) undone(ctx context.Context, now time.Time) (calls []store.Call, err error) {
-	events, err := g.store.Undone(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (g *Gateway) undone(ctx context.Context, now time.Time, events []store.Event) (calls []store.Call, err error) {
 	for _, row := range events {
 		ev, err := whatsapp.ParseEvent(row.Body)
 		if err != nil {
@@ -78,15 +85,17 @@ func (g *Gateway) undone(ctx context.Context, now time.Time) (calls []store.Call
 		offer, isOffer := ev.(whatsapp.Offer)
 		_, isEnd := ev.(whatsapp.Terminate)
 		switch {
+		case isOffer && g.registry.isRecorded(offer.CallID): // it ended before its intent was on disk
 		case isOffer:
 			c := g.callOf(offer, now)
 			if err := g.store.Begin(ctx, c, offer.Key); err != nil {
 				return nil, err
 			}
+			g.registry.bury(offer.CallID, now, true)
 			calls = append(calls, c)
 			continue
 		case isEnd:
-			g.registry.bury(ev.About().CallID, now)
+			g.registry.bury(ev.About().CallID, now, false)
 			if now.Sub(row.At) < tombstoneLife {
 				continue // a later run needs it too
 			}
@@ -111,7 +120,7 @@ func recoveredRecord(c store.Call, now time.Time) store.Record {
 	r := store.Record{
 		ID: c.ID, Direction: c.Direction, Number: c.Number, User: c.User, UserID: c.UserID, WACID: c.WACID,
 		Trunk: c.Trunk, To: c.To, StartedAt: c.StartedAt, RingingAt: c.RingingAt, AnsweredAt: c.AnsweredAt, EndedAt: now,
-		Cause: Internal.String(), EndedBy: "gateway", Route: c.Route, Payload: c.Payload, Abandoned: true,
+		Cause: Internal.String(), EndedBy: "gateway", Q850: Internal.recordQ850(len(c.SIP) > 0), Route: c.Route, Payload: c.Payload, Abandoned: true,
 	}
 	if !c.AnsweredAt.IsZero() {
 		r.DurationS = now.Sub(c.AnsweredAt).Seconds()

@@ -23,8 +23,8 @@ type registry struct {
 	names  map[*Call][]whatsapp.CallID // what a call is known by in wacids
 	pairs  map[pair]int                // calls between a number of ours and a customer
 	tags   map[string]*Call
-	tombs  map[whatsapp.CallID]struct{}
-	buried []burial // oldest first
+	tombs  map[whatsapp.CallID]bool // true: there is a record, or somebody is writing it
+	buried []burial                 // oldest first
 	strays map[string]time.Time
 }
 
@@ -50,7 +50,7 @@ func newRegistry() *registry {
 		names:  map[*Call][]whatsapp.CallID{},
 		pairs:  map[pair]int{},
 		tags:   map[string]*Call{},
-		tombs:  map[whatsapp.CallID]struct{}{},
+		tombs:  map[whatsapp.CallID]bool{},
 		strays: map[string]time.Time{},
 	}
 }
@@ -61,18 +61,17 @@ type admission uint8
 const (
 	admitted   admission = iota
 	duplicate            // said before; the call is alive
-	tombstoned           // its terminate came first, or it has ended
+	tombstoned           // its terminate came first; the record is the asker's to write
+	recorded             // it has ended, and has its record
 )
 
-// admit registers a call under Meta's id, unless that id is known or dead.
+// admit registers a call under Meta's id, unless that id is known or dead. Of
+// all who ask about a dead one without a record, one is told to write it.
 func (r *registry) admit(c *Call, id whatsapp.CallID) admission {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, dead := r.tombs[id]; dead {
-		return tombstoned
-	}
-	if _, known := r.wacids[id]; known {
-		return duplicate
+	if a := r.knownLocked(id); a != admitted {
+		return a
 	}
 	r.calls[c.id] = c
 	r.pairs[pairOf(c.order)]++
@@ -80,16 +79,44 @@ func (r *registry) admit(c *Call, id whatsapp.CallID) admission {
 	return admitted
 }
 
-// admitTagged registers a call that we place, before its request is sent: the
-// webhooks may overtake the reply. It says whether it is the only one with its
-// customer.
-func (r *registry) admitTagged(c *Call, tag string) (alone bool) {
+// lapse buries the id of a call that is too old to ring; admitted and
+// tombstoned mean that the record is the asker's to write.
+func (r *registry) lapse(id whatsapp.CallID, now time.Time) admission {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	a := r.knownLocked(id)
+	if a == admitted {
+		r.buryLocked(id, now, true)
+	}
+	return a
+}
+
+func (r *registry) knownLocked(id whatsapp.CallID) admission {
+	if written, dead := r.tombs[id]; written {
+		return recorded
+	} else if dead {
+		r.tombs[id] = true
+		return tombstoned
+	}
+	if r.wacids[id] != nil {
+		return duplicate
+	}
+	return admitted
+}
+
+// admitTagged registers a call that we place, before its request is sent: the
+// webhooks may overtake the reply. A second call with the same customer is to be
+// refused as busy: Meta lets them have one.
+func (r *registry) admitTagged(c *Call, tag string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := pairOf(c.order)
+	if c.order.refuse == NoCause && r.pairs[p] > 0 {
+		c.order.refuse = Busy
+	}
 	r.calls[c.id] = c
 	r.tags[tag] = c
-	r.pairs[pairOf(c.order)]++
-	return r.pairs[pairOf(c.order)] == 1
+	r.pairs[p]++
 }
 
 // find returns the call that a webhook is about. The first webhook with our
@@ -122,18 +149,30 @@ func (r *registry) nameLocked(c *Call, id whatsapp.CallID) {
 	r.names[c] = append(r.names[c], id)
 }
 
-// bury makes sure that a call never comes to life (again).
-func (r *registry) bury(id whatsapp.CallID, now time.Time) {
+// bury makes sure that a call never comes to life (again). written says whether
+// it has a record.
+func (r *registry) bury(id whatsapp.CallID, now time.Time, written bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.buryLocked(id, now)
+	r.buryLocked(id, now, written)
 }
 
-func (r *registry) buryLocked(id whatsapp.CallID, now time.Time) {
-	if _, known := r.tombs[id]; known || id == "" {
+// isRecorded says whether a dead call has its record.
+func (r *registry) isRecorded(id whatsapp.CallID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tombs[id]
+}
+
+func (r *registry) buryLocked(id whatsapp.CallID, now time.Time, written bool) {
+	if id == "" {
 		return
 	}
-	r.tombs[id] = struct{}{}
+	before, known := r.tombs[id]
+	r.tombs[id] = before || written
+	if known {
+		return
+	}
 	r.buried = append(r.buried, burial{id, now})
 	for len(r.buried) > maxTombstones || len(r.buried) > 0 && now.Sub(r.buried[0].at) > tombstoneLife {
 		delete(r.tombs, r.buried[0].id)
@@ -157,7 +196,7 @@ func (r *registry) remove(c *Call, tag string, lost bool, now time.Time) {
 	}
 	for _, id := range r.names[c] {
 		delete(r.wacids, id)
-		r.buryLocked(id, now)
+		r.buryLocked(id, now, true)
 	}
 	delete(r.names, c)
 	if tag == "" {
@@ -198,6 +237,19 @@ func (r *registry) all() []*Call {
 		calls = append(calls, c)
 	}
 	return calls
+}
+
+// placed counts the live calls but for those that are only being refused: were
+// they to count against the limit, a crowd of them would keep everybody out.
+func (r *registry) placed() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.calls {
+		if c.order.refuse == NoCause {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *registry) count() int {

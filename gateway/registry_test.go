@@ -24,12 +24,21 @@ func TestRegistryTellsTheLivingFromTheDead(t *testing.T) {
 	if c, dead := r.find(whatsapp.Meta{CallID: "wacid.A"}); c != nil || !dead {
 		t.Errorf("after its end: call %v, dead %v", c, dead)
 	}
-	if got := r.admit(b, "wacid.A"); got != tombstoned {
+	if got := r.admit(b, "wacid.A"); got != recorded {
 		t.Errorf("an offer after the end: %v", got)
 	}
-	r.bury("wacid.B", now)
+	r.bury("wacid.B", now, false)
 	if got := r.admit(b, "wacid.B"); got != tombstoned {
 		t.Errorf("an offer after its terminate: %v", got)
+	}
+	if got := r.admit(b, "wacid.B"); got != recorded {
+		t.Errorf("the same offer again, which must not be recorded twice: %v", got)
+	}
+	if got := r.lapse("wacid.C", now); got != admitted {
+		t.Errorf("a stale offer: %v", got)
+	}
+	if got := r.lapse("wacid.C", now); got != recorded {
+		t.Errorf("a stale offer again: %v", got)
 	}
 	if r.count() != 0 || len(r.all()) != 0 || r.get("a") != nil {
 		t.Error("somebody is left")
@@ -60,9 +69,9 @@ func TestRegistryNamesCallsByTag(t *testing.T) {
 func TestTombstonesAreForgotten(t *testing.T) {
 	now := time.Now()
 	r := newRegistry()
-	r.bury("old", now)
-	r.bury("old", now) // a grave is dug once
-	r.bury("new", now.Add(tombstoneLife+time.Second))
+	r.bury("old", now, false)
+	r.bury("old", now, false) // a grave is dug once
+	r.bury("new", now.Add(tombstoneLife+time.Second), false)
 	if len(r.tombs) != 1 || len(r.buried) != 1 {
 		t.Errorf("%d tombstones, %d in order, want 1 each", len(r.tombs), len(r.buried))
 	}

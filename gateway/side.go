@@ -17,6 +17,7 @@ type side interface {
 	slow() bool               // the far end may take as long as its timers allow
 	owed() []store.Debt       // what is left to the reaper; empty when the leg is over
 	finish(rec *store.Record) // what the leg knows for the record
+	giveBack()                // what it still holds of what calls share; may be called again
 	name() string             // sideWhatsApp or sideSIP
 }
 

@@ -196,6 +196,7 @@ func (s *sender) Push(f *Frame) {
 	}
 	if !s.pace.admit(now, inaudible(f)) {
 		s.metrics.dropped.surplus.Inc()
+		s.fillAt = now.Add(fillAfter) // there is sound; comfort in its place would keep the lead for ever
 		return
 	}
 	payload, duration := s.encode(f)

@@ -216,6 +216,39 @@ func TestBurstIsWonBack(t *testing.T) {
 	})
 }
 
+// TestLeadIsLivedDown: whatever put the sender ahead of time, the sound that goes
+// on meanwhile is let in again as soon as the time has passed.
+func TestLeadIsLivedDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, m := testPacer(t)
+		var w wire
+		s := testSender(t, p, m, PCMA, w.write)
+		s.open()
+		src := tone.NewSource(440, narrowRate)
+		s.mu.Lock()
+		s.pace.sent(time.Now(), maxLead+200*time.Millisecond) // as many digits do
+		s.mu.Unlock()
+		for range 50 {
+			s.Push(toneFrame(src))
+			time.Sleep(frameTime)
+		}
+		before := len(w.sent())
+		for range 50 {
+			s.Push(toneFrame(src))
+			time.Sleep(frameTime)
+		}
+		loud := 0
+		for _, packet := range w.sent()[before:] {
+			if packet.payload[0] != packet.payload[80] { // silence is one value
+				loud++
+			}
+		}
+		if loud < 49 {
+			t.Errorf("%d of 50 frames were sent a second later", loud)
+		}
+	})
+}
+
 func TestFastClockLosesAFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, m := testPacer(t)

@@ -74,7 +74,7 @@ type DB struct {
 	done    sync.WaitGroup
 }
 
-// Open opens the store in dir, or creates it, and starts its two goroutines,
+// Open opens the store in dir, or creates it, and starts its goroutines,
 // which Close ends. It takes the directory for this process, checks the
 // database and brings its schema up to date.
 func Open(ctx context.Context, dir string, reg prometheus.Registerer, log *slog.Logger) (*DB, error) {
@@ -104,6 +104,7 @@ func Open(ctx context.Context, dir string, reg prometheus.Registerer, log *slog.
 	}
 	db.done.Go(db.writeLoop)
 	db.done.Go(db.checkpointLoop)
+	db.done.Go(db.reserveLoop)
 	return db, nil
 }
 
@@ -201,17 +202,44 @@ func (db *DB) release() error {
 // Ping says whether the store can take a new call: it writes a row, and asks
 // for the reserve back after the disk was full.
 func (db *DB) Ping(ctx context.Context) error {
-	if db.reserve.spent() {
-		if err := db.reserve.fill(); err != nil {
-			return fmt.Errorf("%w: %w", ErrFull, err)
-		}
-		db.log.Info("disk has room again", slog.String("dir", db.dir))
+	if err := db.refill(); err != nil {
+		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return db.write(ctx, opPing, func(ctx context.Context, tx *sql.Conn) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO pings (id, at) VALUES (1, ?)
 			ON CONFLICT (id) DO UPDATE SET at = excluded.at`, millis(time.Now()))
 		return err
 	})
+}
+
+// refill asks for the reserve back, if the disk was full.
+func (db *DB) refill() error {
+	if !db.reserve.spent() {
+		return nil
+	}
+	if err := db.reserve.fill(); err != nil {
+		return err
+	}
+	db.log.Info("disk has room again", slog.String("dir", db.dir))
+	return nil
+}
+
+// reservePause is how often a full disk is looked at.
+const reservePause = 2 * time.Second
+
+// reserveLoop takes new calls again once there is room, whether or not anybody
+// pings.
+func (db *DB) reserveLoop() {
+	tick := time.NewTicker(reservePause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-db.closing:
+			return
+		case <-tick.C:
+			_ = db.refill() // said when it was given up
+		}
+	}
 }
 
 // The primary result codes of SQLite that we tell apart.

@@ -241,7 +241,11 @@ func awaitPackets(ctx context.Context, t *testing.T, c *fakemeta.Customer, n int
 	for len(c.Packets()) < n {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%d packets of %d", len(c.Packets()), n)
+			t.Errorf("%d packets of %d", len(c.Packets()), n)
+			return
+		case <-c.Reached(fakemeta.Ended):
+			t.Errorf("the call ended after %d packets of %d", len(c.Packets()), n)
+			return
 		case <-poll.C:
 		}
 	}

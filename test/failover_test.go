@@ -173,4 +173,3 @@ func TestPlainRetry(t *testing.T) {
 		t.Errorf("the record says %d, Q.850 %d", rec.SIPStatus, rec.Q850)
 	}
 }
-

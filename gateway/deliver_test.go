@@ -1,0 +1,181 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"wagate/config"
+	"wagate/store"
+	"wagate/whatsapp"
+)
+
+// deadEnd is a configuration whose PBX answers nothing, and whose Graph API says
+// yes to everything when the test is over.
+func deadEnd(t *testing.T) *config.Config {
+	t.Helper()
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		<-t.Context().Done()
+		_, _ = io.WriteString(w, `{"success":true}`)
+	}))
+	t.Cleanup(api.Close)
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	c := config.Default()
+	c.Node, c.DataDir = "test", t.TempDir()
+	c.HTTP.Webhook.Listen, c.HTTP.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	c.WhatsApp.GraphURL = api.URL
+	c.WhatsApp.AppSecrets, c.WhatsApp.VerifyToken = []config.Secret{"s"}, "v"
+	c.WhatsApp.Numbers = []config.Number{{Name: "support", PhoneNumberID: "1", Number: "+351210000321", AccessToken: "t", Codecs: []string{"opus"}}}
+	c.Media.WebRTC.Listen, c.Media.RTP.Bind = netip.AddrPortFrom(loopback, 0), loopback
+	c.SIP.Listen = []string{"udp://127.0.0.1:0"}
+	trunk := config.DefaultTrunk()
+	trunk.Name, trunk.Targets, trunk.OptionsInterval = "pbx", []config.Target{{URI: "sip:127.0.0.1:9"}}, 0
+	c.Trunks = []config.Trunk{trunk}
+	c.Routes = []config.Route{{Name: "all", Direction: inbound, Trunk: "pbx", To: "600", RingTimeout: time.Second}}
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// gatewayOn starts a gateway that ends with the test.
+func gatewayOn(t *testing.T, cfg *config.Config) *Gateway {
+	t.Helper()
+	g, err := New(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1) // its only value is the end
+	go func() { ended <- g.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+func offerOf(id, key string, age time.Duration) whatsapp.Offer {
+	return whatsapp.Offer{
+		Meta: whatsapp.Meta{Key: key, NumberID: "1", CallID: whatsapp.CallID(id), At: time.Now().Add(-age)},
+		User: whatsapp.User{Number: "34600111222"}, SDP: "v=0",
+	}
+}
+
+func recordsOf(t *testing.T, db *store.DB, wacid string) (rs []store.Record) {
+	t.Helper()
+	all, _, err := db.Records(t.Context(), store.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range all {
+		if r.WACID == wacid {
+			rs = append(rs, r)
+		}
+	}
+	return rs
+}
+
+func TestOneRecordHoweverOftenAnOfferComes(t *testing.T) {
+	g := gatewayOn(t, deadEnd(t))
+	for _, key := range []string{"stale1", "stale2"} {
+		g.deliver(offerOf("wacid.stale", key, 5*time.Minute))
+	}
+	g.deliver(whatsapp.Terminate{Meta: whatsapp.Meta{Key: "end", NumberID: "1", CallID: "wacid.dead", At: time.Now()}})
+	for _, key := range []string{"dead1", "dead2"} {
+		g.deliver(offerOf("wacid.dead", key, 0))
+	}
+	for id, cause := range map[string]Cause{"wacid.stale": NoAnswer, "wacid.dead": Cancelled} {
+		if rs := recordsOf(t, g.store, id); len(rs) != 1 || rs[0].Cause != cause.String() {
+			t.Errorf("%s has the records %+v, want one of %v", id, rs, cause)
+		}
+	}
+}
+
+func TestUndoneOfferOfARecordedCall(t *testing.T) {
+	cfg := deadEnd(t)
+	db, err := store.Open(t.Context(), cfg.DataDir, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	offer := offerOf("wacid.A", "key", 0)
+	lost := offerOf("wacid.B", "lost", 0)
+	again := offerOf("wacid.B", "lost again", 0)
+	var rows []store.Event
+	for _, o := range []whatsapp.Offer{offer, lost, again} {
+		rows = append(rows, store.Event{Key: o.Key, Kind: "offer", CallID: string(o.CallID), At: o.At, Body: bodyOf(t, o)})
+	}
+	_, err = db.Journal(t.Context(), rows)
+	err = errors.Join(err, db.End(t.Context(), store.Record{ID: "a", WACID: "wacid.A", StartedAt: time.Now(), EndedAt: time.Now()}, nil), db.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := gatewayOn(t, cfg)
+	for _, id := range []string{"wacid.A", "wacid.B"} {
+		if rs := recordsOf(t, g.store, id); len(rs) != 1 {
+			t.Errorf("%s has %d records, want 1", id, len(rs))
+		}
+	}
+	if left, err := g.store.Undone(t.Context()); err != nil || len(left) != 0 {
+		t.Errorf("undone: %v, %v", left, err)
+	}
+}
+
+// bodyOf is what the webhook keeps of an event.
+func bodyOf(t *testing.T, o whatsapp.Offer) []byte {
+	t.Helper()
+	return []byte(strings.NewReplacer("WACID", string(o.CallID), "KEY", o.Key).Replace(
+		`{"kind":"offer","event":{"Key":"KEY","NumberID":"1","CallID":"WACID","At":"2026-11-22T00:00:00Z","User":{"Number":"34600111222"}}}`))
+}
+
+func TestOfferThatMetaIsAboutToGiveUp(t *testing.T) {
+	cfg := deadEnd(t)
+	g := gatewayOn(t, cfg)
+	g.deliver(offerOf("wacid.A", "k", cfg.Limits.AnswerWindow))
+	calls := g.registry.all()
+	if len(calls) != 1 || calls[0].refuse != NoAnswer {
+		t.Fatalf("calls %v; want one that is refused because nobody would wait for it", calls)
+	}
+}
+
+func TestRefusedCallsKeepNobodyOut(t *testing.T) {
+	cfg := deadEnd(t)
+	cfg.Limits.Calls = 1
+	g := gatewayOn(t, cfg)
+	g.draining.Store(true)
+	g.deliver(offerOf("wacid.A", "a", 0))
+	g.draining.Store(false)
+	g.deliver(offerOf("wacid.B", "b", 0))
+	if c, _ := g.registry.find(whatsapp.Meta{CallID: "wacid.B"}); c == nil || c.refuse != NoCause {
+		t.Errorf("second call: %v, want it placed", c)
+	}
+	g.deliver(offerOf("wacid.C", "c", 0))
+	if c, _ := g.registry.find(whatsapp.Meta{CallID: "wacid.C"}); c == nil || c.refuse != Overloaded {
+		t.Errorf("third call: %v, want it refused", c)
+	}
+}
+
+func TestOperatorsSeeKnownPhasesOnly(t *testing.T) {
+	g := gatewayOn(t, deadEnd(t))
+	c := newCall(g.current.Load().env, "id", config.Number{Name: "support"}, offerOf("wacid.A", "k", 0))
+	g.registry.admit(c, "wacid.A")
+	if calls := g.list(); len(calls) != 0 {
+		t.Errorf("a call that has not begun is shown as %+v", calls)
+	}
+	c.view.Store(&callState{rec: store.Record{ID: "id"}, phase: Ended})
+	if calls := g.list(); len(calls) != 1 || calls[0].Phase != "ending" {
+		t.Errorf("a call whose record is being written is shown as %+v", calls)
+	}
+	g.registry.remove(c, "", false, time.Now())
+}

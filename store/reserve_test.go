@@ -1,0 +1,36 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// Nobody may be asking for readiness: room on the disk is found all the same.
+func TestDiskHasRoomAgainWithoutAPing(t *testing.T) {
+	ctx := t.Context()
+	dir := smallDisk(t, "48m")
+	db := open(t, dir)
+	ballast := filepath.Join(dir, "ballast")
+	fillDisk(t, ballast)
+	var refused error
+	for i := 0; refused == nil && i < 10_000; i++ {
+		refused = db.Begin(ctx, aCall(fmt.Sprintf("more%d", i)), "")
+	}
+	if !errors.Is(refused, ErrFull) {
+		t.Fatalf("new calls on a full disk: got %v, want ErrFull", refused)
+	}
+	must(t, os.Remove(ballast))
+	deadline := time.After(3 * reservePause)
+	for tick := time.Tick(50 * time.Millisecond); db.reserve.spent(); {
+		select {
+		case <-tick:
+		case <-deadline:
+			t.Fatal("new calls are still refused")
+		}
+	}
+	must(t, db.Begin(ctx, aCall("again"), ""))
+}

@@ -144,7 +144,7 @@ func TestOfferThatMetaIsAboutToGiveUp(t *testing.T) {
 	g := gatewayOn(t, cfg)
 	g.deliver(offerOf("wacid.A", "k", cfg.Limits.AnswerWindow))
 	calls := g.registry.all()
-	if len(calls) != 1 || calls[0].refuse != NoAnswer {
+	if len(calls) != 1 || calls[0].order.refuse != NoAnswer {
 		t.Fatalf("calls %v; want one that is refused because nobody would wait for it", calls)
 	}
 }
@@ -157,18 +157,18 @@ func TestRefusedCallsKeepNobodyOut(t *testing.T) {
 	g.deliver(offerOf("wacid.A", "a", 0))
 	g.draining.Store(false)
 	g.deliver(offerOf("wacid.B", "b", 0))
-	if c, _ := g.registry.find(whatsapp.Meta{CallID: "wacid.B"}); c == nil || c.refuse != NoCause {
+	if c, _ := g.registry.find(whatsapp.Meta{CallID: "wacid.B"}); c == nil || c.order.refuse != NoCause {
 		t.Errorf("second call: %v, want it placed", c)
 	}
 	g.deliver(offerOf("wacid.C", "c", 0))
-	if c, _ := g.registry.find(whatsapp.Meta{CallID: "wacid.C"}); c == nil || c.refuse != Overloaded {
+	if c, _ := g.registry.find(whatsapp.Meta{CallID: "wacid.C"}); c == nil || c.order.refuse != Overloaded {
 		t.Errorf("third call: %v, want it refused", c)
 	}
 }
 
 func TestOperatorsSeeKnownPhasesOnly(t *testing.T) {
 	g := gatewayOn(t, deadEnd(t))
-	c := newCall(g.current.Load().env, "id", config.Number{Name: "support"}, offerOf("wacid.A", "k", 0))
+	c := newCall(g.current.Load().env, "id", orderOf(offerOf("wacid.A", "k", 0), config.Number{Name: "support"}))
 	g.registry.admit(c, "wacid.A")
 	if calls := g.list(); len(calls) != 0 {
 		t.Errorf("a call that has not begun is shown as %+v", calls)

@@ -179,3 +179,25 @@ func TestOperatorsSeeKnownPhasesOnly(t *testing.T) {
 	}
 	g.registry.remove(c, "", false, time.Now())
 }
+
+func TestNumberLeavesWhileItsCallsGoOn(t *testing.T) {
+	cfg := deadEnd(t)
+	g := gatewayOn(t, cfg)
+	changed := *cfg
+	changed.WhatsApp.Numbers = []config.Number{{Name: "other", PhoneNumberID: "2", Number: "+351210000322", AccessToken: "t", Codecs: []string{"opus"}}}
+	if err := g.Reload(&changed); err != nil {
+		t.Fatal(err)
+	}
+	for _, number := range []string{"support", "other"} {
+		if g.reaper.ender(number) == nil {
+			t.Errorf("nobody can end a call of %s", number)
+		}
+	}
+	if g.reaper.ender("never") != nil {
+		t.Error("a number that never was has somebody who ends its calls")
+	}
+	g.deliver(offerOf("wacid.A", "k", 0))
+	if calls := g.registry.all(); len(calls) != 0 {
+		t.Errorf("a number that left takes calls: %v", calls)
+	}
+}

@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -126,6 +128,42 @@ func TestUndoneOfferOfARecordedCall(t *testing.T) {
 		if rs := recordsOf(t, g.store, id); len(rs) != 1 {
 			t.Errorf("%s has %d records, want 1", id, len(rs))
 		}
+	}
+	if left, err := g.store.Undone(t.Context()); err != nil || len(left) != 0 {
+		t.Errorf("undone: %v, %v", left, err)
+	}
+}
+
+// A full disk takes no new calls, but what a crash left must be ended all the
+// same: a gateway that does not start ends nothing.
+func TestStartOnAFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a small disk needs root")
+	}
+	cfg := deadEnd(t)
+	if err := syscall.Mount("tmpfs", cfg.DataDir, "tmpfs", 0, "size=8m"); err != nil {
+		t.Skipf("no tmpfs here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(cfg.DataDir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	db, err := store.Open(t.Context(), cfg.DataDir, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	offer := offerOf("wacid.A", "key", 0)
+	_, err = db.Journal(t.Context(), []store.Event{{Key: offer.Key, Kind: "offer", CallID: "wacid.A", At: offer.At, Body: bodyOf(t, offer)}})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	g := gatewayOn(t, cfg)
+	if rs := recordsOf(t, g.store, "wacid.A"); len(rs) != 1 {
+		t.Errorf("%d records, want 1", len(rs))
+	}
+	if debts, err := g.store.Debts(t.Context()); err != nil || len(debts) != 1 {
+		t.Errorf("owed: %v, %v; want the end at Meta", debts, err)
 	}
 	if left, err := g.store.Undone(t.Context()); err != nil || len(left) != 0 {
 		t.Errorf("undone: %v, %v", left, err)

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path"
 	"regexp"
 	"strings"
 	"time"
@@ -40,7 +41,7 @@ func (c *Config) check(l *faultLog) {
 
 func (h HTTP) check(l *faultLog) {
 	l.hostPort("http.webhook.listen", h.Webhook.Listen)
-	if p := h.Webhook.Path; !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?#{} ") {
+	if p := h.Webhook.Path; !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?#{}% ") || !cleanPath(p) {
 		l.add("http.webhook.path", "write it like /whatsapp/webhook", "%s is not a path", quoted(p))
 	}
 	l.keyPair("http.webhook.tls", h.Webhook.TLS.Cert, h.Webhook.TLS.Key)
@@ -51,6 +52,12 @@ func (h HTTP) check(l *faultLog) {
 	if h.Webhook.Listen == h.Admin.Listen && !strings.HasSuffix(h.Admin.Listen, ":0") {
 		l.add("http.admin.listen", "give it a port of its own", "is the address of http.webhook.listen too")
 	}
+}
+
+// cleanPath says whether a request for the path reaches it as it is written.
+func cleanPath(p string) bool {
+	bare := strings.TrimSuffix(p, "/")
+	return bare == "" || bare != "/" && path.Clean(bare) == bare
 }
 
 var (

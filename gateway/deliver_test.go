@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -132,6 +134,42 @@ func TestUndoneOfferOfARecordedCall(t *testing.T) {
 	}
 }
 
+// A full disk takes no new calls, but what a crash left must be ended all the
+// same: a gateway that does not start ends nothing.
+func TestStartOnAFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a small disk needs root")
+	}
+	cfg := deadEnd(t)
+	if err := syscall.Mount("tmpfs", cfg.DataDir, "tmpfs", 0, "size=8m"); err != nil {
+		t.Skipf("no tmpfs here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(cfg.DataDir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	db, err := store.Open(t.Context(), cfg.DataDir, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	offer := offerOf("wacid.A", "key", 0)
+	_, err = db.Journal(t.Context(), []store.Event{{Key: offer.Key, Kind: "offer", CallID: "wacid.A", At: offer.At, Body: bodyOf(t, offer)}})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	g := gatewayOn(t, cfg)
+	if rs := recordsOf(t, g.store, "wacid.A"); len(rs) != 1 {
+		t.Errorf("%d records, want 1", len(rs))
+	}
+	if debts, err := g.store.Debts(t.Context()); err != nil || len(debts) != 1 {
+		t.Errorf("owed: %v, %v; want the end at Meta", debts, err)
+	}
+	if left, err := g.store.Undone(t.Context()); err != nil || len(left) != 0 {
+		t.Errorf("undone: %v, %v", left, err)
+	}
+}
+
 // bodyOf is what the webhook keeps of an event.
 func bodyOf(t *testing.T, o whatsapp.Offer) []byte {
 	t.Helper()
@@ -178,4 +216,26 @@ func TestOperatorsSeeKnownPhasesOnly(t *testing.T) {
 		t.Errorf("a call whose record is being written is shown as %+v", calls)
 	}
 	g.registry.remove(c, "", false, time.Now())
+}
+
+func TestNumberLeavesWhileItsCallsGoOn(t *testing.T) {
+	cfg := deadEnd(t)
+	g := gatewayOn(t, cfg)
+	changed := *cfg
+	changed.WhatsApp.Numbers = []config.Number{{Name: "other", PhoneNumberID: "2", Number: "+351210000322", AccessToken: "t", Codecs: []string{"opus"}}}
+	if err := g.Reload(&changed); err != nil {
+		t.Fatal(err)
+	}
+	for _, number := range []string{"support", "other"} {
+		if g.reaper.ender(number) == nil {
+			t.Errorf("nobody can end a call of %s", number)
+		}
+	}
+	if g.reaper.ender("never") != nil {
+		t.Error("a number that never was has somebody who ends its calls")
+	}
+	g.deliver(offerOf("wacid.A", "k", 0))
+	if calls := g.registry.all(); len(calls) != 0 {
+		t.Errorf("a number that left takes calls: %v", calls)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -60,6 +61,7 @@ type running struct {
 	cfg     *config.Config
 	router  *router
 	clients map[string]*whatsapp.Client
+	former  map[string]*whatsapp.Client // of numbers that left: ends may still be owed
 	env     *env
 }
 
@@ -105,7 +107,11 @@ func (g *Gateway) open(cfg *config.Config, reg *prometheus.Registry) (err error)
 	g.reaper = newReaper(g.store, g.metrics, g.log)
 	g.reaper.dialogs = g.sip
 	g.reaper.ender = func(number string) graphEnder {
-		if client := g.current.Load().clients[number]; client != nil {
+		r := g.current.Load()
+		if client := r.clients[number]; client != nil {
+			return client
+		}
+		if client := r.former[number]; client != nil {
 			return client
 		}
 		return nil
@@ -119,7 +125,7 @@ func (g *Gateway) open(cfg *config.Config, reg *prometheus.Registry) (err error)
 
 // compile makes what calls need of a configuration.
 func (g *Gateway) compile(cfg *config.Config) *running {
-	r := &running{cfg: cfg, router: newRouter(cfg), clients: map[string]*whatsapp.Client{}}
+	r := &running{cfg: cfg, router: newRouter(cfg), clients: map[string]*whatsapp.Client{}, former: map[string]*whatsapp.Client{}}
 	for _, n := range cfg.WhatsApp.Numbers {
 		r.clients[n.Name] = whatsapp.NewClient(cfg.WhatsApp, n, g.whatsapp, g.log)
 	}
@@ -190,6 +196,9 @@ func (g *Gateway) reload(cfg *config.Config) error {
 		return err
 	}
 	next := g.compile(cfg)
+	old := g.current.Load()
+	maps.Copy(next.former, old.former)
+	maps.Copy(next.former, old.clients)
 	if err := g.sip.Reload(cfg.Trunks); err != nil {
 		return fmt.Errorf("reload trunks: %w", err)
 	}

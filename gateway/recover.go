@@ -28,20 +28,30 @@ func (g *Gateway) recoverCalls(ctx context.Context) error {
 	if err := g.rememberDead(ctx, now, events); err != nil {
 		return err
 	}
-	calls, err := g.store.Unfinished(ctx)
+	begun, err := g.store.Unfinished(ctx)
 	if err != nil {
 		return err
+	}
+	calls := make([]lostCall, len(begun))
+	for i, c := range begun {
+		calls[i] = lostCall{Call: c}
 	}
 	lost, err := g.undone(ctx, now, events)
 	if err != nil {
 		return err
 	}
 	for _, c := range append(calls, lost...) {
-		if err := g.store.End(ctx, recoveredRecord(c, now), recoveredDebts(c, now)); err != nil {
+		if err := g.store.End(ctx, recoveredRecord(c.Call, now), recoveredDebts(c.Call, now)); err != nil {
 			return fmt.Errorf("call %s: %w", c.ID, err)
 		}
 		g.registry.bury(whatsapp.CallID(c.WACID), now, true)
 		g.metrics.recovered.Inc()
+		if c.offer == "" {
+			continue
+		}
+		if err := g.store.Done(ctx, c.offer); err != nil { // with its record, it is not ended again
+			return fmt.Errorf("call %s: %w", c.ID, err)
+		}
 	}
 	if n := len(calls) + len(lost); n > 0 {
 		g.log.Warn("calls of an earlier run are ended now", slog.Int("calls", n))
@@ -51,6 +61,14 @@ func (g *Gateway) recoverCalls(ctx context.Context) error {
 	g.reaper.round(limited)
 	g.reaper.work.Wait()
 	return nil
+}
+
+// lostCall is a call that a crash left: one that was begun, or no more than an
+// offer, whose event is then still undone. An offer is not begun now, because a
+// full disk takes no new calls.
+type lostCall struct {
+	store.Call
+	offer string // key of that event
 }
 
 // rememberDead makes tombstones of the calls that ended lately, and of those
@@ -75,7 +93,7 @@ func (g *Gateway) rememberDead(ctx context.Context, now time.Time, undone []stor
 // undone goes through the webhook events whose effect is not on disk. Offers
 // become calls, to be ended with the others; ends of unknown calls become
 // tombstones again.
-func (g *Gateway) undone(ctx context.Context, now time.Time, events []store.Event) (calls []store.Call, err error) {
+func (g *Gateway) undone(ctx context.Context, now time.Time, events []store.Event) (calls []lostCall, err error) {
 	for _, row := range events {
 		ev, err := whatsapp.ParseEvent(row.Body)
 		if err != nil {
@@ -87,12 +105,8 @@ func (g *Gateway) undone(ctx context.Context, now time.Time, events []store.Even
 		switch {
 		case isOffer && g.registry.isRecorded(offer.CallID): // it ended before its intent was on disk
 		case isOffer:
-			c := g.callOf(offer, now)
-			if err := g.store.Begin(ctx, c, offer.Key); err != nil {
-				return nil, err
-			}
 			g.registry.bury(offer.CallID, now, true)
-			calls = append(calls, c)
+			calls = append(calls, lostCall{g.callOf(offer, now), row.Key})
 			continue
 		case isEnd:
 			g.registry.bury(ev.About().CallID, now, false)

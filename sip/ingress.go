@@ -112,7 +112,8 @@ func (c *Session) answer(sdp []byte) {
 	c.phase = phaseUnacked
 	c.saveDialog()
 	c.s.metrics.invite(outbound, c.trunk.cfg.Name, 200)
-	c.acceptWith(&acceptance{tx: c.uas, m: m, seq: c.dialog.RemoteSeq, initial: true, offer: len(c.uas.req.body) == 0})
+	seq, _ := c.uas.req.cseq() // other requests may have come since
+	c.acceptWith(&acceptance{tx: c.uas, m: m, seq: seq, initial: true, offer: len(c.uas.req.body) == 0})
 }
 
 // acceptWith sends a 2xx and starts waiting for its ACK.

@@ -64,7 +64,7 @@ func TestHostileWords(t *testing.T) {
 func wantClean(t *testing.T, m *faketrunk.Message) {
 	t.Helper()
 	known := map[string]bool{}
-	for _, name := range strings.Fields(`Via Max-Forwards From To Call-ID CSeq Contact P-Asserted-Identity Allow User-Agent
+	for name := range strings.FieldsSeq(`Via Max-Forwards From To Call-ID CSeq Contact P-Asserted-Identity Allow User-Agent
 		X-WA-Call X-WA-ID X-WA-Number X-WA-User-ID X-WA-Payload Content-Type Content-Length Supported Accept`) {
 		known[strings.ToLower(name)] = true
 	}

@@ -189,7 +189,7 @@ func (c *Client) post(ctx context.Context, a action, r request) ([]byte, error) 
 		limit = connectLimit
 	case actReject, actTerminate:
 		limit, client = endLimit, c.ends
-	case actPreAccept, actAccept, actNumber, actions:
+	case actPreAccept, actAccept, actNumber, actAsk, actPermissions, actions:
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

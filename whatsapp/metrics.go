@@ -30,16 +30,20 @@ const (
 	actReject
 	actTerminate
 	actNumber
+	actAsk
+	actPermissions
 	actions
 )
 
 var actionNames = [actions]string{
-	actConnect:   "connect",
-	actPreAccept: "pre_accept",
-	actAccept:    "accept",
-	actReject:    "reject",
-	actTerminate: "terminate",
-	actNumber:    "phone_number",
+	actConnect:     "connect",
+	actPreAccept:   "pre_accept",
+	actAccept:      "accept",
+	actReject:      "reject",
+	actTerminate:   "terminate",
+	actNumber:      "phone_number",
+	actAsk:         "request_permission",
+	actPermissions: "call_permissions",
 }
 
 func (a action) String() string { return actionNames[a] }

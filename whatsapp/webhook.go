@@ -88,13 +88,17 @@ func newTrust(cfg config.WhatsApp) (*trust, error) {
 	return t, nil
 }
 
-// Reload takes new secrets, verify token and numbers, all at once. Settings
+// Reload takes new secrets, verify token and numbers, all at once. Events of
+// numbers that are gone are delivered on: a call of theirs may be up. Settings
 // that NewWebhook would refuse change nothing.
 func (w *Webhook) Reload(cfg config.WhatsApp) {
 	t, err := newTrust(cfg)
 	if err != nil {
 		w.log.Error("webhook keeps its old secrets", slog.Any("error", err))
 		return
+	}
+	for id := range w.trust.Load().numbers {
+		t.numbers[id] = true
 	}
 	w.trust.Store(t)
 }

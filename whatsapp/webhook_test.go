@@ -249,6 +249,19 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// A call goes on when its number leaves the configuration, and ends by a webhook.
+func TestReloadWithoutANumber(t *testing.T) {
+	w, m := newWebhook(t, settings(secret))
+	cfg := settings(secret)
+	cfg.Numbers = []config.Number{{Name: "other", PhoneNumberID: "1"}}
+	w.Reload(cfg)
+	body := sample(t, "terminate-before-connect")
+	post(t, w, body, sign(body, secret))
+	if len(m.delivered) != 2 {
+		t.Errorf("got %d events, want 2", len(m.delivered))
+	}
+}
+
 func TestVerification(t *testing.T) {
 	w, _ := newWebhook(t, settings(secret))
 	const ok = "hub.mode=subscribe&hub.verify_token=let-me-in&hub.challenge="

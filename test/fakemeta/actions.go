@@ -115,6 +115,7 @@ func (c *Customer) accept(req callRequest) *graphError {
 		return fail
 	}
 	c.tag = req.Tag
+	c.s.picked(c)
 	c.enterState(Connected, time.Now())
 	return nil
 }

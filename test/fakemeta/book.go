@@ -10,31 +10,33 @@ import (
 
 // Request is a Graph request as it came and how it was answered.
 type Request struct {
-	At       time.Time
-	Method   string
-	Path     string
-	NumberID string
-	Action   string // of POST …/calls
-	CallID   string
-	SDP      string
-	Tag      string // biz_opaque_callback_data
-	Body     []byte
-	Status   int           // of the reply; 0: none was sent
-	Code     int           // error code of the reply; 0: no error
-	Details  string        // of the error
-	Fault    FaultKind     // that was put in its way
-	Done     bool          // it had its effect, whatever the reply said
-	Took     time.Duration // until the reply was written
+	At        time.Time
+	Method    string
+	Path      string
+	NumberID  string
+	Action    string // of POST …/calls, or the edges messages and call_permissions
+	CallID    string
+	MessageID string // of a message that was taken
+	To        string // number, or else user id, of a request that names a user
+	SDP       string
+	Tag       string // biz_opaque_callback_data
+	Body      []byte
+	Status    int           // of the reply; 0: none was sent
+	Code      int           // error code of the reply; 0: no error
+	Details   string        // of the error
+	Fault     FaultKind     // that was put in its way
+	Done      bool          // it had its effect, whatever the reply said
+	Took      time.Duration // until the reply was written
 }
 
 // Delivery is one attempt to deliver webhook events.
 type Delivery struct {
 	At      time.Time
 	Kinds   []Kind
-	CallIDs []string
-	Attempt int  // from 1
-	Forged  bool // with a wrong signature
-	Status  int  // 0: no answer, see Err
+	CallIDs []string // of each event: the call's, or the message's
+	Attempt int      // from 1
+	Forged  bool     // with a wrong signature
+	Status  int      // 0: no answer, see Err
 	Err     error
 	Took    time.Duration
 }

@@ -34,20 +34,23 @@ func (s *Server) Call(ctx context.Context, o CallOptions) (*Customer, error) {
 	}
 	c := s.newCustomer(number, s.fill(o.User))
 	c.opts, c.offered = o, &offer
+	c.pair, _ = s.begin(number, c.user, false) // nobody refuses a user
 	at, err := c.openMedia(ctx, offer, o.Sound, o.IPv6)
 	if err != nil {
+		s.leave(number, c.pair)
 		return nil, fmt.Errorf("call: %w", err)
 	}
 	if err := s.enter(c); err != nil {
+		s.leave(number, c.pair)
 		return nil, err
 	}
-	s.deliver(c, c.connectHook("offer", offer.text(c.peer.voice.ssrc, at)))
+	s.deliver(&c.lane, c.connectHook("offer", offer.text(c.peer.voice.ssrc, at)))
 	return c, nil
 }
 
 func (s *Server) newCustomer(n *Number, u User) *Customer {
 	c := &Customer{
-		s: s, id: newCallID(u, n), number: n, user: u, placed: time.Now(),
+		s: s, id: newCallID(u, n), number: n, user: u, placed: time.Now(), wall: wall{placed: s.now()},
 		firstPacket: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	for i := range c.reached {
@@ -133,23 +136,6 @@ func (s *Server) call(id string) *Customer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.calls[id]
-}
-
-// fill gives a user what it needs to be shown.
-func (s *Server) fill(u User) User {
-	if u.Number == "" {
-		s.mu.Lock()
-		s.next++
-		u.Number = fmt.Sprintf("346%08d", s.next)
-		s.mu.Unlock()
-	}
-	if u.Name == "" {
-		u.Name = "Customer"
-	}
-	if u.UserID == "" {
-		u.UserID = "ES.20" + u.Number
-	}
-	return u
 }
 
 // newCallID makes a wacid: base64, with padding, of bytes that hold both

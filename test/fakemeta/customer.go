@@ -62,6 +62,8 @@ type Customer struct {
 	behave   Callee // outbound
 	peer     *peer
 	offered  *description
+	pair     *pair
+	lane     lane
 
 	ctx         context.Context // ends with the call
 	cancel      context.CancelFunc
@@ -79,9 +81,12 @@ type Customer struct {
 	connected time.Time
 	vanished  time.Time
 	end       End
-	lastHook  <-chan struct{} // the last webhook's first attempt is over
-	held      []chan struct{} // webhooks that wait for the next one
+	wall      wall
+	declined  bool // a call to the user
 }
+
+// wall is when things happened by Options.Clock.
+type wall struct{ placed, connected, end time.Time }
 
 // ID is the call's wacid.
 func (c *Customer) ID() string { return c.id }

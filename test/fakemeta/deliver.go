@@ -10,23 +10,36 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 )
 
-// deliver sends an event on its way. Events of one call are attempted in their
+// lane keeps webhooks in their order: those of a call, or those about messages
+// between a business number and a user.
+type lane struct {
+	mu   sync.Mutex
+	last <-chan struct{} // the last webhook's first attempt is over
+	held []chan struct{} // webhooks that wait for the next one
+}
+
+// deliver sends an event on its way. Events of one lane are attempted in their
 // order; only an attempt that fails, or an upset, lets a later one overtake.
-func (s *Server) deliver(c *Customer, h hook) {
+func (s *Server) deliver(l *lane, h hook) { s.deliverLate(l, h, 0) }
+
+// deliverLate is deliver with a delay, for which later events do not wait.
+func (s *Server) deliverLate(l *lane, h hook, late time.Duration) {
 	u := s.upsets.take(h)
+	u.Delay += late
 	tried := make(chan struct{}) // the first attempt is over
-	c.mu.Lock()
-	before, release := c.lastHook, c.held
-	c.lastHook, c.held = tried, nil
+	l.mu.Lock()
+	before, release := l.last, l.held
+	l.last, l.held = tried, nil
 	var swap chan struct{}
 	if u.Swap {
 		swap = make(chan struct{})
-		c.held = append(c.held, swap)
+		l.held = append(l.held, swap)
 	}
-	c.mu.Unlock()
+	l.mu.Unlock()
 	s.spawn(func() {
 		s.wait(before)
 		if u.Swap || u.Delay > 0 || u.Drop {
@@ -112,7 +125,7 @@ func (s *Server) post(hooks []hook, tried chan struct{}) {
 func (s *Server) attempt(body []byte, hooks []hook, n int, forged bool) bool {
 	d := Delivery{At: time.Now(), Attempt: n, Forged: forged}
 	for _, h := range hooks {
-		d.Kinds, d.CallIDs = append(d.Kinds, h.kind), append(d.CallIDs, h.call)
+		d.Kinds, d.CallIDs = append(d.Kinds, h.kind), append(d.CallIDs, h.id)
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.opts.HookTimeout)
 	defer cancel()

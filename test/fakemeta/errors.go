@@ -98,6 +98,13 @@ func errNoPermission() *graphError {
 	}
 }
 
+func errNoWindow() *graphError {
+	return &graphError{
+		status: http.StatusBadRequest, code: codeNoWindow, message: "(#131047) Re-engagement message",
+		details: "More than 24 hours have passed since the user last replied to this number",
+	}
+}
+
 func errBusyPair() *graphError {
 	return &graphError{
 		status: http.StatusBadRequest, code: 138003, message: "(#138003) Duplicate call",

@@ -3,6 +3,7 @@ package fakemeta
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"net"
 	"net/http"
 	"slices"
@@ -30,7 +31,7 @@ const (
 // Fault is what goes wrong with Graph requests.
 type Fault struct {
 	Kind    FaultKind
-	Action  string // "" stands for every action and for reads of the number
+	Action  string // of a Request; "" stands for all of them and for reads of the number
 	CallID  string // "" stands for every call
 	Times   int    // the next so many requests; 0: all until Heal
 	Skip    int    // so many that fit go well first
@@ -110,7 +111,7 @@ func (f Fault) refusal() *graphError {
 
 // disturb carries out what the fault does instead of a reply. It reports false
 // where a reply is still to be sent.
-func (s *Server) disturb(w http.ResponseWriter, r *http.Request, f Fault, row *Request) bool {
+func (s *Server) disturb(w http.ResponseWriter, r *http.Request, f Fault, row *Request, out outcome, fail *graphError) bool {
 	switch f.Kind {
 	case LateReply:
 		s.pause(r.Context(), f.Delay)
@@ -128,18 +129,28 @@ func (s *Server) disturb(w http.ResponseWriter, r *http.Request, f Fault, row *R
 		_, _ = w.Write([]byte("<html>{\"success\":"))
 		return true
 	case Drip:
+		if fail != nil {
+			return false
+		}
 		row.Status = http.StatusOK
-		s.drip(r.Context(), w, f.Delay)
+		s.drip(r.Context(), w, f.Delay, out)
 		return true
 	case NoFault, Fail, Slow:
 	}
 	return false
 }
 
-func (s *Server) drip(ctx context.Context, w http.ResponseWriter, gap time.Duration) {
+func (s *Server) drip(ctx context.Context, w http.ResponseWriter, gap time.Duration, out outcome) {
+	body, err := json.Marshal(out.body)
+	if err != nil {
+		return // strings and numbers only: cannot be
+	}
 	flush := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
-	for _, b := range []byte(`{"messaging_product":"whatsapp","success":true}`) {
+	for i, b := range body {
+		if i == len(body)-1 && out.sent != nil {
+			out.sent()
+		}
 		if _, err := w.Write([]byte{b}); err != nil || flush.Flush() != nil {
 			return
 		}

@@ -34,6 +34,9 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Cleanup(func() { m.Close() })
 	f.Add("POST", "/v26.0/401122334455667/calls", `{"messaging_product":"whatsapp","action":"accept","call_id":"x"}`)
+	f.Add("POST", "/v26.0/401122334455667/messages", `{"messaging_product":"whatsapp","to":"1","type":"interactive","interactive":{"type":"call_permission_request","action":{"name":"call_permission_request"}}}`)
+	f.Add("POST", "/v26.0/401122334455667/messages", `{"messaging_product":"whatsapp","to":"1","type":"template","template":{"name":"ask_to_call","language":{"code":"en"},"components":[]}}`)
+	f.Add("GET", "/v26.0/401122334455667/call_permissions", "")
 	f.Add("GET", "/v26.0/401122334455667", "")
 	f.Add("POST", "//", `{"action":7}`)
 	f.Fuzz(func(t *testing.T, method, path, body string) {

@@ -32,13 +32,14 @@ type gateway struct {
 	forged int // with a bad one
 }
 
-// event is a call event or a status, as JSON.
+// event is a call event, a message or a status, as JSON.
 type event struct {
-	kind Kind
-	id   string
-	raw  map[string]any
-	val  map[string]any
-	at   time.Time
+	kind  Kind
+	id    string
+	raw   map[string]any
+	val   map[string]any
+	at    time.Time
+	field string
 }
 
 // start runs a simulated Meta and the gateway.
@@ -100,6 +101,7 @@ func (g *gateway) hook(w http.ResponseWriter, r *http.Request) {
 		Entry []struct {
 			Changes []struct {
 				Value map[string]any `json:"value"`
+				Field string         `json:"field"`
 			} `json:"changes"`
 		} `json:"entry"`
 	}
@@ -108,7 +110,7 @@ func (g *gateway) hook(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, e := range env.Entry {
 		for _, c := range e.Changes {
-			for _, list := range []string{"calls", "statuses"} {
+			for _, list := range []string{"calls", "statuses", "messages"} {
 				rows, _ := c.Value[list].([]any)
 				for _, row := range rows {
 					raw := row.(map[string]any)
@@ -116,7 +118,13 @@ func (g *gateway) hook(w http.ResponseWriter, r *http.Request) {
 					if list == "statuses" {
 						kind, _ = raw["status"].(string)
 					}
-					g.events = append(g.events, event{Kind(kind), raw["id"].(string), raw, c.Value, time.Now()})
+					if list == "messages" {
+						kind, _ = raw["type"].(string)
+						if i, ok := raw["interactive"].(map[string]any); ok {
+							kind, _ = i["type"].(string)
+						}
+					}
+					g.events = append(g.events, event{Kind(kind), raw["id"].(string), raw, c.Value, time.Now(), c.Field})
 				}
 			}
 		}
@@ -203,8 +211,9 @@ func (g *gateway) rawCtx(ctx context.Context, method, path, auth, kind string, b
 	raw, err := io.ReadAll(resp.Body)
 	r := graphReply{status: resp.StatusCode, raw: string(raw), err: err, header: resp.Header}
 	var v struct {
-		Calls []struct{ ID string } `json:"calls"`
-		Error struct {
+		Calls    []struct{ ID string } `json:"calls"`
+		Messages []struct{ ID string } `json:"messages"`
+		Error    struct {
 			Code      int
 			Message   string
 			Subcode   int                      `json:"error_subcode"`
@@ -216,6 +225,9 @@ func (g *gateway) rawCtx(ctx context.Context, method, path, auth, kind string, b
 	r.code, r.subcode, r.details, r.message = v.Error.Code, v.Error.Subcode, v.Error.ErrorData.Details, v.Error.Message
 	if len(v.Calls) > 0 {
 		r.id = v.Calls[0].ID
+	}
+	if len(v.Messages) > 0 {
+		r.id = v.Messages[0].ID
 	}
 	if r.status != http.StatusOK && v.Error.Trace == "" {
 		g.t.Errorf("error without fbtrace_id: %s", raw)

@@ -16,8 +16,8 @@ const maxBody = 1 << 20 // bytes of a request
 
 var versionForm = regexp.MustCompile(`^v\d{1,3}\.\d$`)
 
-// serve answers the Graph API: POST /{version}/{number}/calls and
-// GET /{version}/{number}.
+// serve answers the Graph API: POST /{version}/{number}/calls and …/messages,
+// GET /{version}/{number} and …/call_permissions.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	if s.closed {
@@ -39,12 +39,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if fail == nil && f.effective() {
 		out, fail = do()
 		row.Done = fail == nil
-		row.CallID = cmp.Or(row.CallID, out.callID)
+		row.CallID, row.MessageID = cmp.Or(row.CallID, out.callID), out.messageID
 	}
 	if f.Kind == Drip && out.sent != nil {
 		out.sent() // its head leaves at once
 	}
-	if f.Kind == NoFault || !s.disturb(w, r, f, &row) {
+	if f.Kind == NoFault || !s.disturb(w, r, f, &row, out, fail) {
 		if f.Kind == Fail {
 			out, fail = outcome{}, f.refusal()
 		}
@@ -56,9 +56,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 // outcome is what a request brought about.
 type outcome struct {
-	body   any
-	callID string
-	sent   func() // the reply is about to leave; nil: nobody cares
+	body      any
+	callID    string // of a new call
+	messageID string
+	sent      func() // the reply is about to leave; nil: nobody cares
 }
 
 // route checks what is the same for every request and finds out what it asks.
@@ -77,6 +78,15 @@ func (s *Server) route(r *http.Request, row *Request) (do func() (outcome, *grap
 		return func() (outcome, *graphError) { return outcome{body: number.card()}, nil }, nil
 	case len(parts) == 3 && parts[2] == "calls" && r.Method == http.MethodPost:
 		return s.routeCall(r, row, number)
+	case len(parts) == 3 && parts[2] == "messages" && r.Method == http.MethodPost:
+		return s.routeMessage(r, row, number)
+	case len(parts) == 3 && parts[2] == "call_permissions" && r.Method == http.MethodGet:
+		q := r.URL.Query()
+		row.Action, row.To = parts[2], cmp.Or(q.Get("user_wa_id"), q.Get("recipient"))
+		if fail := s.authorise(r, number, parts[1]); fail != nil {
+			return nil, fail
+		}
+		return func() (outcome, *graphError) { return s.readPermission(number, q) }, nil
 	}
 	return nil, errMethod(r.Method, r.URL.Path)
 }
@@ -84,27 +94,56 @@ func (s *Server) route(r *http.Request, row *Request) (do func() (outcome, *grap
 // routeCall reads the body of POST …/calls. The action is known for the books
 // and the faults even when the request is going to be refused.
 func (s *Server) routeCall(r *http.Request, row *Request, number *Number) (func() (outcome, *graphError), *graphError) {
+	var req callRequest
+	bad := readBody(r, row, &req)
+	row.Action, row.CallID, row.SDP, row.Tag = req.Action, req.CallID, req.Session.SDP, req.Tag
+	row.To = cmp.Or(req.To, req.Recipient)
+	if fail := s.admit(r, row, number, bad, req.Product); fail != nil {
+		return nil, fail
+	}
+	return func() (outcome, *graphError) { return s.act(number, req) }, nil
+}
+
+// routeMessage reads the body of POST …/messages.
+func (s *Server) routeMessage(r *http.Request, row *Request, number *Number) (func() (outcome, *graphError), *graphError) {
+	var req messageRequest
+	bad := readBody(r, row, &req)
+	row.Action, row.Tag, row.To = "messages", req.Tag, cmp.Or(req.To, req.Recipient)
+	if fail := s.admit(r, row, number, bad, req.Product); fail != nil {
+		return nil, fail
+	}
+	return func() (outcome, *graphError) { return s.postMessage(number, req) }, nil
+}
+
+// readBody reads as much as is there. What is wrong with it is said after the
+// token was looked at.
+func readBody(r *http.Request, row *Request, req any) *graphError {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
 	row.Body = body
 	if err != nil {
-		return nil, invalid("The request body could not be read or is too large")
+		return invalid("The request body could not be read or is too large")
 	}
-	var req callRequest
-	bad := json.Unmarshal(body, &req)
-	row.Action, row.CallID, row.SDP, row.Tag = req.Action, req.CallID, req.Session.SDP, req.Tag
+	if err := json.Unmarshal(body, req); err != nil {
+		return invalid("The request body is not valid JSON: " + jsonFault(err))
+	}
+	return nil
+}
+
+// admit checks what is the same for every request with a body.
+func (s *Server) admit(r *http.Request, row *Request, number *Number, bad *graphError, product string) *graphError {
 	if fail := s.authorise(r, number, row.NumberID); fail != nil {
-		return nil, fail
+		return fail
 	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return nil, invalid("Content-Type must be application/json")
+		return invalid("Content-Type must be application/json")
 	}
 	if bad != nil {
-		return nil, invalid("The request body is not valid JSON: " + jsonFault(bad))
+		return bad
 	}
-	if req.Product != "whatsapp" {
-		return nil, invalid("messaging_product is missing or is not whatsapp")
+	if product != "whatsapp" {
+		return invalid("messaging_product is missing or is not whatsapp")
 	}
-	return func() (outcome, *graphError) { return s.act(number, req) }, nil
+	return nil
 }
 
 // authorise checks the bearer token, then that the number exists and is the

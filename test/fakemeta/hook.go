@@ -18,6 +18,19 @@ const (
 	KindRinging   Kind = "RINGING"
 	KindAccepted  Kind = "ACCEPTED"
 	KindRejected  Kind = "REJECTED"
+
+	// Those about messages.
+	KindSent       Kind = "sent"
+	KindDelivered  Kind = "delivered"
+	KindFailed     Kind = "failed"
+	KindText       Kind = "text"
+	KindPermission Kind = "call_permission_reply"
+)
+
+// The fields of webhooks.
+const (
+	fieldCalls    = "calls"
+	fieldMessages = "messages"
 )
 
 // The envelope of webhooks, in Meta's order of keys.
@@ -35,12 +48,13 @@ type (
 		Field string `json:"field"`
 	}
 	value struct {
-		Product  string       `json:"messaging_product"`
-		Metadata metadata     `json:"metadata"`
-		Contacts []contact    `json:"contacts,omitempty"`
-		Calls    []callEvent  `json:"calls,omitempty"`
-		Statuses []callStatus `json:"statuses,omitempty"`
-		Errors   []hookError  `json:"errors,omitempty"`
+		Product  string         `json:"messaging_product"`
+		Metadata metadata       `json:"metadata"`
+		Contacts []contact      `json:"contacts,omitempty"`
+		Calls    []callEvent    `json:"calls,omitempty"`
+		Messages []messageEvent `json:"messages,omitempty"`
+		Statuses []callStatus   `json:"statuses,omitempty"`
+		Errors   []hookError    `json:"errors,omitempty"`
 	}
 	metadata struct {
 		Display string `json:"display_phone_number"`
@@ -88,14 +102,15 @@ type (
 		} `json:"webrtc"`
 	}
 	callStatus struct {
-		ID              string `json:"id"`
-		Type            string `json:"type"`
-		Status          Kind   `json:"status"`
-		Timestamp       string `json:"timestamp"`
-		Recipient       string `json:"recipient_id,omitempty"`
-		RecipientID     string `json:"recipient_user_id,omitempty"`
-		RecipientParent string `json:"recipient_parent_user_id,omitempty"`
-		Tag             string `json:"biz_opaque_callback_data,omitempty"`
+		ID              string      `json:"id"`
+		Type            string      `json:"type,omitempty"`
+		Status          Kind        `json:"status"`
+		Timestamp       string      `json:"timestamp"`
+		Recipient       string      `json:"recipient_id,omitempty"`
+		RecipientID     string      `json:"recipient_user_id,omitempty"`
+		RecipientParent string      `json:"recipient_parent_user_id,omitempty"`
+		Tag             string      `json:"biz_opaque_callback_data,omitempty"`
+		Errors          []hookError `json:"errors,omitempty"`
 	}
 	hookError struct {
 		Code    int       `json:"code"`
@@ -112,7 +127,8 @@ type (
 // hook is one event on its way.
 type hook struct {
 	kind  Kind
-	call  string
+	id    string // of the call or the message
+	field string
 	value value
 }
 
@@ -120,12 +136,15 @@ type hook struct {
 func seconds(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
 
 func (c *Customer) value() value {
-	u := c.user
+	return value{Product: "whatsapp", Metadata: metadata{c.number.Display, c.number.ID}, Contacts: []contact{c.user.contact()}}
+}
+
+func (u User) contact() contact {
 	who := contact{Profile: profile{u.Name, u.Username}, WaID: u.Number, UserID: u.UserID, ParentID: u.ParentID}
 	if u.Private {
 		who.WaID = ""
 	}
-	return value{Product: "whatsapp", Metadata: metadata{c.number.Display, c.number.ID}, Contacts: []contact{who}}
+	return who
 }
 
 // event has what connect and terminate have in common.
@@ -149,7 +168,7 @@ func (c *Customer) event(kind Kind, at time.Time) callEvent {
 // connectHook carries the session description, and in calls of the business
 // its outdated second form.
 func (c *Customer) connectHook(kind, sdp string) hook {
-	e := c.event(KindConnect, c.placed.Add(-c.opts.Age))
+	e := c.event(KindConnect, c.wall.placed.Add(-c.opts.Age))
 	e.Session = &session{kind, sdp}
 	if c.outbound {
 		e.Tag = c.tag
@@ -159,19 +178,19 @@ func (c *Customer) connectHook(kind, sdp string) hook {
 	}
 	v := c.value()
 	v.Calls = []callEvent{e}
-	return hook{KindConnect, c.id, v}
+	return hook{KindConnect, c.id, fieldCalls, v}
 }
 
 // terminateHook tells the end. Errors are in both places, as in the field.
 func (c *Customer) terminateHook() hook {
 	c.mu.Lock()
-	end, connected, tag := c.end, c.connected, c.tag
+	end, wall, tag := c.end, c.wall, c.tag
 	c.mu.Unlock()
-	e := c.event(KindTerminate, end.At)
+	e := c.event(KindTerminate, wall.end)
 	e.Status, e.Tag = end.Status, tag
-	if !connected.IsZero() {
+	if !wall.connected.IsZero() {
 		n := int(end.Talked.Seconds() + 0.5)
-		e.Start, e.End, e.Duration = seconds(connected), seconds(end.At), &n
+		e.Start, e.End, e.Duration = seconds(wall.connected), seconds(wall.end), &n
 	}
 	v := c.value()
 	if end.Code != 0 {
@@ -179,13 +198,18 @@ func (c *Customer) terminateHook() hook {
 		e.Errors = v.Errors
 	}
 	v.Calls = []callEvent{e}
-	return hook{KindTerminate, c.id, v}
+	return hook{KindTerminate, c.id, fieldCalls, v}
 }
 
 func failure(code int) hookError {
 	text := map[int]string{
+		138019:       "WhatsApp client failed to set up the call",
+		138020:       "WhatsApp client could not connect to the relay",
 		codeNoMedia:  "WhatsApp client did not receive any media for a long time",
 		codeNoSpeech: "WhatsApp client did not transmit any media for a long time",
+		138023:       "The call was accepted and ended without media signals",
+		codeOldApp:   "Message undeliverable",
+		codeNoWindow: "Re-engagement message",
 	}[code]
 	return hookError{
 		Code: code, Title: text, Message: text, Data: errorData{text},
@@ -201,10 +225,10 @@ func (c *Customer) statusHook(kind Kind) hook {
 	}
 	v := c.value()
 	v.Statuses = []callStatus{{
-		ID: c.id, Type: "call", Status: kind, Timestamp: seconds(time.Now()),
+		ID: c.id, Type: "call", Status: kind, Timestamp: seconds(c.s.now()),
 		Recipient: u.Number, RecipientID: u.UserID, RecipientParent: u.ParentID, Tag: c.tag,
 	}}
-	return hook{kind, c.id, v}
+	return hook{kind, c.id, fieldCalls, v}
 }
 
 // perEntry is how many changes an entry of a batch has.
@@ -216,7 +240,7 @@ func (s *Server) body(hooks []hook) []byte {
 	for some := range slices.Chunk(hooks, perEntry) {
 		in := entry{ID: s.opts.AccountID}
 		for _, h := range some {
-			in.Changes = append(in.Changes, change{h.value, "calls"})
+			in.Changes = append(in.Changes, change{h.value, h.field})
 		}
 		e.Entry = append(e.Entry, in)
 	}

@@ -77,6 +77,7 @@ func (c *Customer) enterState(s State, now time.Time) {
 		c.rang = now
 		close(c.reached[Ringing])
 	case Connected:
+		c.wall.connected = c.s.now()
 		if c.rang.IsZero() {
 			c.rang = now
 			close(c.reached[Ringing])
@@ -84,6 +85,7 @@ func (c *Customer) enterState(s State, now time.Time) {
 		c.connected = now
 		close(c.reached[Connected])
 	case Ended:
+		c.wall.end = c.s.now()
 		close(c.reached[Ended])
 	case Calling: // where every call begins
 	}
@@ -107,10 +109,14 @@ func (c *Customer) finish(by Party, code int) bool {
 	if !c.connected.IsZero() {
 		c.end.Talked = now.Sub(c.connected)
 	}
+	then := c.s.settle(c)
 	c.enterState(Ended, now)
 	c.mu.Unlock()
 	c.drop()
-	c.s.deliver(c, c.terminateHook())
+	c.s.deliver(&c.lane, c.terminateHook())
+	if then != nil {
+		c.s.deliver(&c.pair.lane, *then)
+	}
 	c.s.mu.Lock()
 	close(c.s.quiet)
 	c.s.quiet = make(chan struct{})

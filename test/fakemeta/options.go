@@ -32,6 +32,14 @@ type Options struct {
 	StartSilence time.Duration // no media at the begin ends a call; default 20 s
 	Silence      time.Duration // no media later ends a call; default 30 s
 
+	// Clock is Meta's wall clock: what webhooks tell and what permissions go by.
+	// Everything that waits does so in real time. Default time.Now.
+	Clock func() time.Time
+	// StrictPermissions lets nobody be called who has not granted it. Without it
+	// everybody may be called, until told otherwise.
+	StrictPermissions bool
+	Rules             Rules
+
 	HookTimeout time.Duration // a webhook without an answer failed; default 20 s
 	HookRetry   time.Duration // until the first repetition, then doubled; default 500 ms
 	HookGiveUp  time.Duration // no repetition after that; default 10 min
@@ -59,15 +67,16 @@ type User struct {
 
 // CallOptions describe a call that a user makes.
 type CallOptions struct {
-	User     User
-	To       string        // phone-number id; default the first number
-	Payload  string        // cta_payload
-	DeepLink string        // deeplink_payload
-	Age      time.Duration // how long ago the call is said to have begun
-	Patience time.Duration // default Options.Patience
-	Codecs   []string      // opus, PCMA, PCMU; default opus only
-	IPv6     Family        // a second candidate
-	Sound    Sound
+	User      User
+	To        string        // phone-number id; default the first number
+	Payload   string        // cta_payload
+	DeepLink  string        // deeplink_payload
+	Age       time.Duration // how long ago the call is said to have begun
+	Patience  time.Duration // default Options.Patience
+	Companion bool          // from a linked device: no callback permission
+	Codecs    []string      // opus, PCMA, PCMU; default opus only
+	IPv6      Family        // a second candidate
+	Sound     Sound
 }
 
 // Sound is what a customer says and listens to.
@@ -111,6 +120,10 @@ func (o Options) withDefaults() Options {
 	def(&o.HookRetry, 500*time.Millisecond)
 	def(&o.HookGiveUp, 10*time.Minute)
 	def(&o.Keep, 20000)
+	o.Rules = o.Rules.withDefaults()
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
 	if o.Client == nil {
 		o.Client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute}}
 	}

@@ -30,6 +30,7 @@ type Server struct {
 	faults     faults
 	upsets     upsets
 	batch      batcher
+	ledger     *ledger
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -39,13 +40,11 @@ type Server struct {
 	closed  bool
 	hookURL string
 	calls   map[string]*Customer
-	order   []string            // ids, oldest first
-	quiet   chan struct{}       // closed and replaced when a call ends
-	callees map[string]Callee   // behaviour by number or user id
-	denied  map[string]struct{} // users who gave no permission
+	order   []string      // ids, oldest first
+	quiet   chan struct{} // closed and replaced when a call ends
+	people  people
 	rule    EndRule
 	shared  *relay
-	next    int // number of the next user without one
 }
 
 // New binds the Graph API's listener; nothing is served before Start.
@@ -63,7 +62,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		opts: o, listener: ln, cert: cert, print: sum, ctx: ctx, cancel: cancel, hookURL: o.WebhookURL,
 		requests: newBook[Request](o.Keep), deliveries: newBook[Delivery](o.Keep), violations: newBook[Violation](o.Keep),
-		calls: map[string]*Customer{}, quiet: make(chan struct{}), callees: map[string]Callee{}, denied: map[string]struct{}{},
+		calls: map[string]*Customer{}, quiet: make(chan struct{}), people: newPeople(), ledger: newLedger(o.Keep),
 	}
 	s.http = &http.Server{
 		Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: 10 * time.Second,

@@ -9,7 +9,7 @@ import (
 // Upset is what goes wrong with webhook events.
 type Upset struct {
 	Kind   Kind          // "" stands for every kind
-	CallID string        // "" stands for every call
+	CallID string        // or the message's; "" stands for all
 	Times  int           // the next so many events; 0: all until Settle
 	Delay  time.Duration // until the first attempt; later events do not wait for it
 	Copies int           // so many more deliveries of the same event
@@ -43,7 +43,7 @@ func (l *upsets) take(h hook) Upset {
 	defer l.mu.Unlock()
 	for i := range l.list {
 		u := &l.list[i]
-		if u.Kind != "" && u.Kind != h.kind || u.CallID != "" && u.CallID != h.call {
+		if u.Kind != "" && u.Kind != h.kind || u.CallID != "" && u.CallID != h.id {
 			continue
 		}
 		found := *u

@@ -1,0 +1,116 @@
+package sip
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"wagate/config"
+)
+
+// zone is a name server for one test: SRV of _sip._udp.pbx.test in two
+// priorities, and addresses of the two hosts.
+type zone struct {
+	conn *net.UDPConn
+	dead atomic.Bool // answers SERVFAIL
+}
+
+func newZone(t *testing.T) *zone {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := &zone{conn: conn}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 1500)
+		for {
+			n, from, err := conn.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			conn.WriteToUDPAddrPort(z.answer(buf[:n]), from)
+		}
+	}()
+	t.Cleanup(func() { conn.Close(); <-done })
+	return z
+}
+
+func (z *zone) resolver() *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "udp", z.conn.LocalAddr().String())
+	}}
+}
+
+// answer writes the response to a query by hand (RFC 1035 section 4).
+func (z *zone) answer(query []byte) []byte {
+	end := 12
+	var labels []string
+	for query[end] != 0 {
+		labels = append(labels, string(query[end+1:end+1+int(query[end])]))
+		end += 1 + int(query[end])
+	}
+	kind := binary.BigEndian.Uint16(query[end+1:])
+	question := query[12 : end+5]
+	var records [][]byte
+	record := func(data ...byte) {
+		r := []byte{0xc0, 12, byte(kind >> 8), byte(kind), 0, 1, 0, 0, 0, 60, 0, byte(len(data))}
+		records = append(records, append(r, data...))
+	}
+	const srv, a = 33, 1
+	name := strings.Join(labels, ".")
+	switch {
+	case name == "_sip._udp.pbx.test" && kind == srv:
+		record(append([]byte{0, 20, 0, 1, 0x13, 0xc4}, "\x03two\x03pbx\x04test\x00"...)...)
+		record(append([]byte{0, 10, 0, 1, 0x13, 0xce}, "\x03one\x03pbx\x04test\x00"...)...)
+	case name == "one.pbx.test" && kind == a:
+		record(10, 0, 0, 1)
+	case name == "two.pbx.test" && kind == a:
+		record(10, 0, 0, 9)
+		record(10, 0, 0, 2)
+	}
+	status := byte(0)
+	switch {
+	case z.dead.Load():
+		status, records = 2, nil
+	case len(records) == 0 && kind == srv:
+		status = 3
+	}
+	out := append([]byte{}, query[:2]...)
+	out = append(out, 0x84, 0x80|status, 0, 1, 0, byte(len(records)), 0, 0, 0, 0)
+	return append(append(out, question...), slices.Concat(records...)...)
+}
+
+func TestServiceRecords(t *testing.T) {
+	z := newZone(t)
+	tr, err := newTrunk(config.Trunk{Name: "pbx", Targets: []config.Target{{URI: "sip:pbx.test"}, {URI: "sip:two.pbx.test;transport=tcp"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"sip:one.pbx.test:5070;transport=udp", "sip:two.pbx.test:5060;transport=udp", "sip:two.pbx.test;transport=tcp"}
+	for _, dead := range []bool{false, true} { // a resolver that dies changes nothing
+		z.dead.Store(dead)
+		tr.resolve(t.Context(), z.resolver())
+		if got := tr.targets(time.Now()); !slices.Equal(got, want) {
+			t.Fatalf("resolver dead %v: targets are %v, want %v", dead, got, want)
+		}
+		for addr, to := range map[string]string{want[0]: "udp 10.0.0.1:5070", want[1]: "udp 10.0.0.2:5060", want[2]: "tcp 10.0.0.2:5060"} {
+			if got, ok := tr.place(addr); !ok || got.String() != to {
+				t.Errorf("%s is at %v, want %s", addr, got, to)
+			}
+		}
+		for _, p := range prefixes(t, "10.0.0.1/32", "10.0.0.2/32", "10.0.0.9/32") {
+			if list := compile([]*trunk{tr}, nil); !tr.allows(p.Addr()) || list.caller(p.Addr()) != tr {
+				t.Errorf("%v may not speak", p)
+			}
+		}
+	}
+}

@@ -1,0 +1,253 @@
+package whatsapp
+
+import (
+	"hash/fnv"
+	"slices"
+	"time"
+)
+
+// How much is remembered at most, whatever anybody sends.
+const (
+	maxAsks   = 512
+	maxCalls  = 1024
+	maxMissed = 64
+)
+
+// Replied is what the customer, or Meta in the customer's place, says. Of two
+// words of the same second the stricter holds.
+func (p Permission) Replied(r PermissionReply) Permission {
+	at := instant(r.At)
+	if !r.Automatic && r.Context != "" {
+		p = p.Spoke(at) // the answer is a message
+	}
+	p = p.answered(r, at)
+	said := wordOf(r)
+	if at.Before(p.SaidAt) || at.Equal(p.SaidAt) && strictness(said) <= strictness(p.Said) {
+		return p
+	}
+	p.Said, p.SaidAt = said, at
+	switch said {
+	case Temporary, Permanent:
+		p.GrantedAt, p.Expires = at, time.Time{}
+		if said == Temporary {
+			p.Expires = endOf(r.Expires, at)
+		}
+		p = p.fresh(at)
+	case Revoked:
+		p = p.fresh(at)
+	case Declined, NoConsent, Requested:
+	}
+	return p
+}
+
+// wordOf reads a reply. A no that follows no request of ours takes back what
+// was given.
+func wordOf(r PermissionReply) Consent {
+	switch {
+	case r.Accept && r.Permanent:
+		return Permanent
+	case r.Accept:
+		return Temporary
+	case r.Automatic || r.Context == "":
+		return Revoked
+	}
+	return Declined
+}
+
+// strictness orders words of the same second.
+func strictness(c Consent) int {
+	switch c {
+	case Permanent:
+		return 0
+	case Temporary:
+		return 1
+	case NoConsent, Requested:
+		return 2
+	case Declined:
+		return 3
+	case Revoked:
+		return 4
+	}
+	return 4
+}
+
+// endOf returns the end of a grant. Where Meta's is missing, or is none, it is
+// what the rules say.
+func endOf(expires, granted time.Time) time.Time {
+	if expires = instant(expires); expires.After(granted) {
+		return expires
+	}
+	return granted.Add(grantLife)
+}
+
+// answered ends the waiting for an answer, unless this one is to an earlier
+// request, or older.
+func (p Permission) answered(r PermissionReply, at time.Time) Permission {
+	other := r.Context != p.AskID && slices.ContainsFunc(p.Asks, func(a Ask) bool { return a.ID != "" && a.ID == r.Context })
+	if r.Context != "" && r.Context == p.AskID || !other && !at.Before(p.AskedAt.Truncate(time.Second)) {
+		p.Pending, p.AskLost = false, 0
+	}
+	return p
+}
+
+// Asked takes one request of what the limits allow, before it is sent. The
+// request is known by the AskedAt of the next value.
+func (p Permission) Asked(at time.Time) Permission {
+	at = instant(at)
+	if n := len(p.Asks); n > 0 {
+		at = later(at, p.Asks[n-1].At.Add(time.Millisecond)) // also when the clock went back
+	}
+	p.Asks = append(newest(but(p.Asks, func(a Ask) bool { return a.At.Before(at.Add(-week)) }), maxAsks-1), Ask{At: at})
+	p.AskedAt, p.AskID, p.Pending, p.AskLost = at, "", true, 0
+	return p
+}
+
+// AskSent names the message of the request that was made at that time.
+func (p Permission) AskSent(at time.Time, id string) Permission {
+	at = instant(at)
+	p.Asks = slices.Clone(p.Asks)
+	for i := range p.Asks {
+		if p.Asks[i].At.Equal(at) {
+			p.Asks[i].ID = id
+		}
+	}
+	if p.AskedAt.Equal(at) {
+		p.AskID = id
+	}
+	return p
+}
+
+// AskFailed gives the request of that time back: it surely did not leave, or
+// Meta has refused it, and takes none until the time given, if that is set.
+func (p Permission) AskFailed(at, failed, until time.Time) Permission {
+	at = instant(at)
+	p.Asks = but(p.Asks, func(a Ask) bool { return a.At.Equal(at) })
+	if p.AskedAt.Equal(at) {
+		p.Pending, p.AskedAt, p.AskID = false, time.Time{}, ""
+		if n := len(p.Asks); n > 0 {
+			p.AskedAt, p.AskID = p.Asks[n-1].At, p.Asks[n-1].ID
+		}
+	}
+	if until.After(failed) {
+		p.AskHold = Hold{instant(failed), instant(until)}
+	}
+	return p
+}
+
+// AskUndelivered is Meta's word that a request did not reach the customer, with
+// its error code. It counts nevertheless.
+func (p Permission) AskUndelivered(id string, code int) Permission {
+	if p.Pending && (p.AskID == id || p.AskID == "") {
+		p.Pending, p.AskLost = false, code
+	}
+	return p
+}
+
+// Connected is a call of ours that the customer took.
+func (p Permission) Connected(id CallID, at time.Time) Permission {
+	at = instant(at)
+	m := Mark{at, markOf(id)}
+	p.Missed = without(p.Missed, m.ID)
+	p.Calls = put(p.Calls, m, maxCalls)
+	last := p.Calls[len(p.Calls)-1].At
+	p.Calls = but(p.Calls, func(c Mark) bool { return c.At.Before(last.Add(-day)) })
+	return p.talked(at)
+}
+
+// Answered is a call of the customer's that we took.
+func (p Permission) Answered(at time.Time) Permission { return p.talked(instant(at)) }
+
+// talked forgets what a connected call sets to zero.
+func (p Permission) talked(at time.Time) Permission {
+	p = p.Spoke(at)
+	p.TalkedAt = later(p.TalkedAt, at)
+	p.Asks = but(p.Asks, func(a Ask) bool { return a.At.Before(p.TalkedAt) })
+	if at.After(p.AskHold.Since) {
+		p.AskHold = Hold{}
+	}
+	return p.fresh(at)
+}
+
+// fresh starts the row of missed calls anew.
+func (p Permission) fresh(at time.Time) Permission {
+	p.FreshAt = later(p.FreshAt, at)
+	p.Missed = but(p.Missed, func(m Mark) bool { return !m.At.After(p.FreshAt) })
+	return p
+}
+
+// Unanswered is a call of ours that nobody took, whoever gave up.
+func (p Permission) Unanswered(id CallID, at time.Time) Permission {
+	m := Mark{instant(at), markOf(id)}
+	if !m.At.After(p.FreshAt) || m.ID != 0 && slices.ContainsFunc(p.Calls, func(c Mark) bool { return c.ID == m.ID }) {
+		return p
+	}
+	p.Missed = put(p.Missed, m, maxMissed)
+	return p
+}
+
+// Rejected is a call of ours that the customer refused. Meta counts it as it
+// counts an unanswered one.
+func (p Permission) Rejected(id CallID, at time.Time) Permission { return p.Unanswered(id, at) }
+
+// Spoke is a message or a call of the customer's.
+func (p Permission) Spoke(at time.Time) Permission {
+	p.SpokeAt = later(p.SpokeAt, instant(at))
+	return p
+}
+
+// CallsHeld is Meta's refusal, at a time, of all calls until another.
+func (p Permission) CallsHeld(at, until time.Time) Permission {
+	if until.After(at) {
+		p.CallHold = Hold{instant(at), instant(until)}
+	}
+	return p
+}
+
+// put adds a mark in its place. Of two marks of a call the later stays.
+func put(marks []Mark, m Mark, limit int) []Mark {
+	for _, have := range marks {
+		if have.ID == m.ID && (m.ID != 0 || have.At.Equal(m.At)) {
+			m.At = later(m.At, have.At)
+		}
+	}
+	marks = without(marks, m.ID)
+	i, same := slices.BinarySearchFunc(marks, m, func(a, b Mark) int { return a.At.Compare(b.At) })
+	if same && m.ID == 0 {
+		return marks
+	}
+	return newest(slices.Insert(marks, i, m), limit)
+}
+
+// without returns a copy that lacks a call.
+func without(marks []Mark, id uint64) []Mark {
+	return but(marks, func(m Mark) bool { return id != 0 && m.ID == id })
+}
+
+// but returns a copy of a list that lacks some, nil when nothing is left.
+func but[T any](list []T, gone func(T) bool) []T {
+	kept := slices.DeleteFunc(slices.Clone(list), gone)
+	if len(kept) == 0 {
+		return nil
+	}
+	return kept
+}
+
+func newest[T any](list []T, limit int) []T { return list[max(len(list)-limit, 0):] }
+
+// markOf hides Meta's id, which has the customer's number in it.
+func markOf(id CallID) uint64 {
+	if id == "" {
+		return 0
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(id)) // never fails
+	return h.Sum64()
+}
+
+// instant is a time as it is kept: milliseconds, UTC.
+func instant(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Millisecond)
+}

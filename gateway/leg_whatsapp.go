@@ -153,7 +153,8 @@ func (l *waIngress) hooked(ev whatsapp.Event) {
 			cause = causeOfMeta(e.Code)
 		}
 		l.table.terminated(cause, l)
-	case whatsapp.Offer, whatsapp.Answer, whatsapp.Status, whatsapp.PermissionReply: // said before, or not for a user's call
+	case whatsapp.Offer, whatsapp.Answer, whatsapp.Status, whatsapp.PermissionReply, whatsapp.Spoke,
+		whatsapp.MessageFailed, whatsapp.UserMoved: // said before, or not for a user's call
 	}
 }
 

@@ -32,9 +32,9 @@ func (g *Gateway) deliver(ev whatsapp.Event) {
 		g.offered(ev)
 	case whatsapp.Answer, whatsapp.Status, whatsapp.Terminate:
 		g.news(ev)
-	case whatsapp.PermissionReply:
+	case whatsapp.PermissionReply, whatsapp.Spoke, whatsapp.MessageFailed, whatsapp.UserMoved:
 		g.outcome(ev, whatsapp.OutcomeDelivered)
-		g.done(ev.Key)
+		g.done(ev.About().Key)
 	}
 }
 

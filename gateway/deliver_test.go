@@ -239,3 +239,21 @@ func TestNumberLeavesWhileItsCallsGoOn(t *testing.T) {
 		t.Errorf("a number that left takes calls: %v", calls)
 	}
 }
+
+func TestRecoveredCallLastedUntilTheCrash(t *testing.T) {
+	now := time.Now()
+	answered := now.Add(-48 * time.Hour)
+	for _, row := range []struct {
+		alive time.Time
+		want  time.Duration // talked
+	}{
+		{answered.Add(time.Hour), time.Hour + missedAudio},
+		{time.Time{}, missedAudio},
+		{now.Add(-5 * time.Second), 48 * time.Hour},
+	} {
+		r := recoveredRecord(store.Call{StartedAt: answered, AnsweredAt: answered}, row.alive, now)
+		if got := r.EndedAt.Sub(answered); got != row.want || r.DurationS != row.want.Seconds() {
+			t.Errorf("alive at %v: ended after %v, talked %v s, want %v", row.alive, got, r.DurationS, row.want)
+		}
+	}
+}

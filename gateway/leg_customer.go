@@ -159,7 +159,7 @@ func (l *waEgress) hooked(ev whatsapp.Event) {
 		}
 	case whatsapp.Terminate:
 		l.table.terminated(l.call.noteEnd(ev), l)
-	case whatsapp.Offer, whatsapp.PermissionReply: // not for a call of ours
+	case whatsapp.Offer, whatsapp.PermissionReply, whatsapp.Spoke, whatsapp.MessageFailed, whatsapp.UserMoved: // not for a call of ours
 	}
 }
 

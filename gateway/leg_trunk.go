@@ -176,7 +176,8 @@ func (l *trunkLeg) build(ctx context.Context) (*trunkDial, error) {
 		SDP:     sock.Offer(),
 		Reoffer: sock.Reoffer,
 		Answered: func(state []byte) {
-			if err := l.save(c.ctx, state); err != nil {
+			// After the end of the call the debt has the dialog.
+			if err := l.save(c.ctx, state); err != nil && !errors.Is(err, store.ErrEnded) {
 				c.log.Error("dialog cannot be written down", slog.Any("error", err))
 			}
 		},

@@ -199,7 +199,8 @@ func (l *waIngress) hooked(ev whatsapp.Event) {
 	switch ev := ev.(type) {
 	case whatsapp.Terminate:
 		l.table.terminated(l.call.noteEnd(ev), l)
-	case whatsapp.Offer, whatsapp.Answer, whatsapp.Status, whatsapp.PermissionReply: // said before, or not for a user's call
+	case whatsapp.Offer, whatsapp.Answer, whatsapp.Status, whatsapp.PermissionReply, whatsapp.Spoke,
+		whatsapp.MessageFailed, whatsapp.UserMoved: // said before, or not for a user's call
 	}
 }
 

@@ -16,6 +16,14 @@ import (
 // calls.
 const recoverLimit = 4 * time.Second
 
+const (
+	// missedAudio is how long Meta waits for our audio before it ends a call.
+	missedAudio = 30 * time.Second
+	// lifeSign is how often the store is told that we live, while there are
+	// calls.
+	lifeSign = 10 * time.Second
+)
+
 // recoverCalls turns whatever an earlier run left into records and debts, and
 // pays these before anything listens. A crash in the middle of it changes
 // nothing: the next start finds what is left.
@@ -26,6 +34,10 @@ func (g *Gateway) recoverCalls(ctx context.Context) error {
 		return err
 	}
 	if err := g.rememberDead(ctx, now, events); err != nil {
+		return err
+	}
+	alive, err := g.store.Pinged(ctx)
+	if err != nil {
 		return err
 	}
 	begun, err := g.store.Unfinished(ctx)
@@ -41,7 +53,7 @@ func (g *Gateway) recoverCalls(ctx context.Context) error {
 		return err
 	}
 	for _, c := range append(calls, lost...) {
-		if err := g.store.End(ctx, recoveredRecord(c.Call, now), recoveredDebts(c.Call, now)); err != nil {
+		if err := g.store.End(ctx, recoveredRecord(c.Call, alive, now), recoveredDebts(c.Call, now)); err != nil {
 			return fmt.Errorf("call %s: %w", c.ID, err)
 		}
 		g.registry.bury(whatsapp.CallID(c.WACID), now, true)
@@ -130,14 +142,26 @@ func (g *Gateway) callOf(offer whatsapp.Offer, now time.Time) store.Call {
 	}
 }
 
-func recoveredRecord(c store.Call, now time.Time) store.Record {
+// recoveredRecord is the record of a call that a crash left. alive is when the
+// dead process last gave a sign of life: soon after that both far ends missed
+// its audio, so a call did not last until the start hours later.
+func recoveredRecord(c store.Call, alive, now time.Time) store.Record {
+	end := alive
+	for _, t := range []time.Time{c.StartedAt, c.RingingAt, c.AnsweredAt} {
+		if t.After(end) {
+			end = t
+		}
+	}
+	if end = end.Add(missedAudio); end.After(now) {
+		end = now
+	}
 	r := store.Record{
 		ID: c.ID, Direction: c.Direction, Number: c.Number, User: c.User, UserID: c.UserID, WACID: c.WACID,
-		Trunk: c.Trunk, To: c.To, StartedAt: c.StartedAt, RingingAt: c.RingingAt, AnsweredAt: c.AnsweredAt, EndedAt: now,
+		Trunk: c.Trunk, To: c.To, StartedAt: c.StartedAt, RingingAt: c.RingingAt, AnsweredAt: c.AnsweredAt, EndedAt: end,
 		Cause: Internal.String(), EndedBy: "gateway", Q850: Internal.recordQ850(len(c.SIP) > 0), Route: c.Route, Payload: c.Payload, Abandoned: true,
 	}
 	if !c.AnsweredAt.IsZero() {
-		r.DurationS = now.Sub(c.AnsweredAt).Seconds()
+		r.DurationS = end.Sub(c.AnsweredAt).Seconds()
 	}
 	return r
 }

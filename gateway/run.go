@@ -118,6 +118,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	serve("admin", func() error { return g.adminServer.Serve(g.adminListener) })
 	g.background.Go(func() { g.reaper.run(inside) })
 	g.background.Go(func() { g.purge(inside) })
+	g.background.Go(func() { g.giveSigns(inside) })
 	g.metrics.ready.Set(1)
 	g.log.Info("gateway is up", slog.String("webhook", g.WebhookAddr()), slog.String("admin", g.AdminAddr()))
 
@@ -205,6 +206,25 @@ func (g *Gateway) shutdown(stop context.CancelFunc) {
 		}
 	}
 	g.background.Wait()
+}
+
+// giveSigns lets the next run know how long this one has lived.
+func (g *Gateway) giveSigns(ctx context.Context) {
+	tick := time.NewTicker(lifeSign)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if g.registry.count() == 0 {
+			continue
+		}
+		if err := g.store.Ping(ctx); err != nil {
+			g.log.Debug("no sign of life in the store", slog.Any("error", err))
+		}
+	}
 }
 
 // purge forgets what is older than the retention allows.

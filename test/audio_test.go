@@ -1,7 +1,6 @@
 package test
 
 import (
-	"cmp"
 	"context"
 	"math"
 	"testing"
@@ -67,7 +66,7 @@ func wantSteadyAtCustomer(t *testing.T, c *fakemeta.Customer) {
 	if s.Missing != 0 || s.Duplicates != 0 || s.Jumps != 0 {
 		t.Errorf("the customer's stream has %d missing, %d double, %d jumps", s.Missing, s.Duplicates, s.Jumps)
 	}
-	wantCount(t, "customer", s.Packets, s.Last.Sub(s.First))
+	wantCount(t, "customer", s.Packets, s.Last.Sub(s.First), s.MaxGap)
 	packets := c.Packets()
 	for i, p := range packets[1:] {
 		q := packets[i]
@@ -87,15 +86,23 @@ func wantSteadyAtPhone(t *testing.T, phone *faketrunk.Call) {
 	if len(rec.Sources) != 1 {
 		t.Errorf("the phone's stream came from %v", rec.Sources)
 	}
-	wantCount(t, "phone", rec.Packets, rec.Last.Sub(rec.First))
+	wantCount(t, "phone", rec.Packets, rec.Last.Sub(rec.First), rec.LongestPause)
 	t.Logf("phone: %d packets, longest pause %v, 99 of 100 under %v", rec.Packets, rec.LongestPause.Round(time.Millisecond), rec.P99Pause)
 }
 
+// calmPause is the longest pause between packets on a machine that has time for
+// all of them. Figures of time mean nothing where it had not.
+const calmPause = 60 * time.Millisecond
+
 // wantCount asserts that there was a packet for every 20 ms.
-func wantCount(t *testing.T, who string, got int, span time.Duration) {
+func wantCount(t *testing.T, who string, got int, span, longest time.Duration) {
 	t.Helper()
 	want := float64(span/packetTime) + 1
-	if math.Abs(float64(got)-want) > cmp.Or(math.Ceil(want/100), 1)+5 {
+	switch off := math.Abs(float64(got) - want); {
+	case off <= math.Ceil(want/100)+5:
+	case longest > calmPause:
+		t.Logf("the %s got %d packets of %.0f, but the machine is too busy to judge", who, got, want)
+	default:
 		t.Errorf("the %s got %d packets in %v, want about %.0f", who, got, span.Round(time.Millisecond), want)
 	}
 }
@@ -172,12 +179,13 @@ func TestCustomerPressesKeys(t *testing.T) {
 	must(t, phone.Audio().WaitDigits(ctx, keys+"1122"))
 	customer.HangUp()
 	wantRecord(t, recordOf(t, settled(ctx, t, r), customer), "hangup", "customer")
+	rec := phone.Audio().Reception()
 	for _, d := range phone.Audio().DigitEvents() {
-		if d.Duration != pressed || d.Ends != 3 || !d.Marked || d.Shrunk {
+		exact := d.Duration == pressed && d.Ends == 3
+		if d.Duration < pressed || d.Ends == 0 || !d.Marked || d.Shrunk || !exact && rec.LongestPause <= calmPause {
 			t.Errorf("key %c arrived as %+v, want %v", d.Key, d, pressed)
 		}
 	}
-	rec := phone.Audio().Reception()
 	if len(rec.SSRCs) != 1 || rec.Missing != 0 || rec.SequenceJumps != 0 || rec.Strange != 0 {
 		t.Errorf("the phone's stream is %+v", rec)
 	}

@@ -25,15 +25,15 @@ import (
 	"wagate/test/rig"
 )
 
-// binary is the program as it ships, built once for all system tests. The race
+// program is wagate as it ships, built once for all system tests. The race
 // detector is in it, so that a race ends a test.
-var binary = sync.OnceValues(func() (string, error) {
+var program = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "wagate-bin")
 	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, "wagate")
-	out, err := exec.Command("go", "build", "-race", "-tags", "nolibopusfile", "-o", path, "wagate/cmd/wagate").CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), "go", "build", "-race", "-tags", "nolibopusfile", "-o", path, "wagate/cmd/wagate").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
@@ -117,7 +117,7 @@ func (d *daemon) configure(s settings) {
 
 func freeTCP(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(t, err)
 	defer l.Close()
 	return l.Addr().String()
@@ -125,7 +125,7 @@ func freeTCP(t *testing.T) string {
 
 func freeUDP(t *testing.T) string {
 	t.Helper()
-	l, err := net.ListenPacket("udp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	must(t, err)
 	defer l.Close()
 	return l.LocalAddr().String()
@@ -134,9 +134,9 @@ func freeUDP(t *testing.T) string {
 // start runs the program until it is ready.
 func (d *daemon) start(ctx context.Context) {
 	d.t.Helper()
-	path, err := binary()
+	path, err := program()
 	must(d.t, err)
-	d.cmd = exec.Command(path, "serve", "--config", d.file)
+	d.cmd = exec.CommandContext(context.WithoutCancel(ctx), path, "serve", "--config", d.file)
 	d.cmd.Env = d.env
 	d.cmd.Stderr = d.log
 	must(d.t, d.cmd.Start())
@@ -202,7 +202,7 @@ func (d *daemon) exited(ctx context.Context) int {
 // run runs another command of the program against the daemon.
 func (d *daemon) run(ctx context.Context, args ...string) string {
 	d.t.Helper()
-	path, err := binary()
+	path, err := program()
 	must(d.t, err)
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = d.env

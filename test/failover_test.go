@@ -129,7 +129,7 @@ func TestTrunkThatAsksForAPassword(t *testing.T) {
 		{"wrong-proxy", "trunk_auth", 407},
 	} {
 		t.Run(row.payload, func(t *testing.T) {
-			invites := len(r.PBX.Requests("INVITE"))
+			before := len(r.PBX.Requests("INVITE"))
 			c, err := r.Meta.Call(ctx, fakemeta.CallOptions{Payload: row.payload})
 			must(t, err)
 			if row.status == 200 {
@@ -137,8 +137,12 @@ func TestTrunkThatAsksForAPassword(t *testing.T) {
 				c.HangUp()
 			}
 			must(t, c.Wait(ctx, fakemeta.Ended))
-			if got := len(r.PBX.Requests("INVITE")) - invites; got != 2 {
-				t.Errorf("%d INVITEs, want 2", got)
+			tries := map[string]bool{} // a busy machine may send one of them again
+			for _, m := range r.PBX.Requests("INVITE")[before:] {
+				tries[m.Get("CSeq")] = true
+			}
+			if len(tries) != 2 {
+				t.Errorf("%d INVITEs, want 2", len(tries))
 			}
 			if rec := recordOf(t, settled(ctx, t, r), c); rec.Cause != row.cause || rec.SIPStatus != row.status {
 				t.Errorf("the record says %s, %d, want %s, %d", rec.Cause, rec.SIPStatus, row.cause, row.status)

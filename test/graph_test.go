@@ -163,8 +163,8 @@ func TestAcceptIsSlow(t *testing.T) {
 	r, ctx := rigged(t, rig.Options{Config: unprobed})
 	r.PBX.Handle(answering(0))
 	for name, f := range map[string]fakemeta.Fault{
-		"late": {Kind: fakemeta.LateReply, Delay: time.Second},
-		"slow": {Kind: fakemeta.Slow, Delay: time.Second},
+		"late": {Kind: fakemeta.LateReply, Delay: 500 * time.Millisecond},
+		"slow": {Kind: fakemeta.Slow, Delay: 500 * time.Millisecond},
 		"drip": {Kind: fakemeta.Drip, Delay: time.Second},
 	} {
 		f.Action, f.Times = "accept", 1

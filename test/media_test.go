@@ -14,7 +14,7 @@ import (
 // call on both sides, with a cause.
 func TestMediaDiesAtThePBX(t *testing.T) {
 	t.Parallel()
-	const timeout = 1500 * time.Millisecond
+	const timeout = 4 * time.Second
 	r, ctx := rigged(t, rig.Options{Config: func(c *config.Config) { c.Media.Timeout = timeout }})
 	r.PBX.Handle(func(*faketrunk.Message) faketrunk.Script { return faketrunk.Script{NoAudio: true} })
 	customer, err := r.Meta.Call(ctx, fakemeta.CallOptions{})

@@ -85,7 +85,7 @@ func routesOfResults(c *config.Config) {
 	}
 	for i := range c.Routes {
 		r := &c.Routes[i]
-		r.Direction, r.Trunk, r.To, r.RingTimeout = "inbound", "pbx", "600", 1500*time.Millisecond
+		r.Direction, r.Trunk, r.To, r.RingTimeout = "inbound", "pbx", "600", 4*time.Second
 	}
 }
 

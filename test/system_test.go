@@ -204,7 +204,7 @@ func TestBadConfigurationIsExitCodeTwo(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	d := newDaemon(t, "nonsense: 1\n")
-	path, err := binary()
+	path, err := program()
 	must(t, err)
 	cmd := command(ctx, path, "serve", "--config", d.file)
 	cmd.Env = d.env

@@ -46,6 +46,7 @@ type (
 		Type        string          `json:"type"`
 		Interactive *askInteractive `json:"interactive,omitempty"`
 		Template    *askTemplate    `json:"template,omitempty"`
+		Tag         string          `json:"biz_opaque_callback_data,omitempty"`
 	}
 	askInteractive struct {
 		Type   string    `json:"type"`
@@ -69,10 +70,12 @@ type (
 
 // RequestPermission sends a customer the question whether we may call. After an
 // ErrUnknown it may have been sent. That the message arrives is another matter:
-// a MessageFailed tells if it does not.
-func (c *Client) RequestPermission(ctx context.Context, to Callee, kind AskKind, words config.AskMessage) (Receipt, error) {
+// a MessageFailed with the tag tells if it does not.
+func (c *Client) RequestPermission(
+	ctx context.Context, to Callee, kind AskKind, words config.AskMessage, tag string,
+) (Receipt, error) {
 	m := askMessage{
-		Product: "whatsapp", Kind: "individual", To: strings.TrimPrefix(to.Number, "+"), Recipient: to.UserID,
+		Product: "whatsapp", Kind: "individual", To: strings.TrimPrefix(to.Number, "+"), Recipient: to.UserID, Tag: tag,
 	}
 	switch kind {
 	case FreeForm:

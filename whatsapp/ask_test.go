@@ -26,7 +26,7 @@ func TestRequestPermission(t *testing.T) {
 		"free text": {
 			Callee{Number: "+34611223344"},
 			FreeForm, words,
-			`{"messaging_product":"whatsapp","recipient_type":"individual","to":"34611223344","type":"interactive",
+			`{"messaging_product":"whatsapp","recipient_type":"individual","to":"34611223344","type":"interactive","biz_opaque_callback_data":"ask=1",
 				"interactive":{"type":"call_permission_request","action":{"name":"call_permission_request"},
 				"body":{"text":"May we call <you>?"}}}`,
 		},
@@ -34,13 +34,13 @@ func TestRequestPermission(t *testing.T) {
 			Callee{UserID: "ES.1"},
 			FreeForm,
 			config.AskMessage{},
-			`{"messaging_product":"whatsapp","recipient_type":"individual","recipient":"ES.1","type":"interactive",
+			`{"messaging_product":"whatsapp","recipient_type":"individual","recipient":"ES.1","type":"interactive","biz_opaque_callback_data":"ask=1",
 				"interactive":{"type":"call_permission_request","action":{"name":"call_permission_request"}}}`,
 		},
 		"template": {
 			Callee{Number: "34611223344", UserID: "ES.1"},
 			Template, words,
-			`{"messaging_product":"whatsapp","recipient_type":"individual","to":"34611223344","recipient":"ES.1","type":"template",
+			`{"messaging_product":"whatsapp","recipient_type":"individual","to":"34611223344","recipient":"ES.1","type":"template","biz_opaque_callback_data":"ask=1",
 				"template":{"name":"ask_to_call","language":{"code":"en"}}}`,
 		},
 	} {
@@ -55,7 +55,7 @@ func TestRequestPermission(t *testing.T) {
 					"contacts":[{"input":"34611223344","wa_id":"34611223344","user_id":"ES.1","parent_user_id":"ES.ENT.2"}],
 					"messages":[{"id":"wamid.HBg="}]}`)
 			})
-			receipt, err := client.RequestPermission(t.Context(), c.to, c.kind, c.words)
+			receipt, err := client.RequestPermission(t.Context(), c.to, c.kind, c.words, "ask=1")
 			if want := (Receipt{"wamid.HBg=", User{Number: "34611223344", UserID: "ES.1", ParentUserID: "ES.ENT.2"}}); err != nil || receipt != want {
 				t.Errorf("got %+v, %v, want %+v", receipt, err, want)
 			}
@@ -74,14 +74,14 @@ func TestRequestPermission(t *testing.T) {
 
 func TestRequestPermissionFails(t *testing.T) {
 	c := clientFor(t, "http://graph.invalid")
-	_, err := c.RequestPermission(t.Context(), Callee{Number: "1"}, Template, config.AskMessage{Text: "x"})
+	_, err := c.RequestPermission(t.Context(), Callee{Number: "1"}, Template, config.AskMessage{Text: "x"}, "")
 	if !errors.Is(err, ErrNoTemplate) || Sent(err) {
 		t.Errorf("without template: %v", err)
 	}
 	// A message that was taken must not be sent again.
 	for _, answer := range []string{``, `{}`, `{"messages":[]}`, `{"messages":[{}]}`, `{"messages":7}`} {
 		client := newClient(t, func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, answer) })
-		if r, err := client.RequestPermission(t.Context(), Callee{Number: "1"}, FreeForm, words); !errors.Is(err, ErrUnknown) || !Sent(err) {
+		if r, err := client.RequestPermission(t.Context(), Callee{Number: "1"}, FreeForm, words, ""); !errors.Is(err, ErrUnknown) || !Sent(err) {
 			t.Errorf("answer %q: got %+v, %v", answer, r, err)
 		}
 	}
@@ -89,7 +89,7 @@ func TestRequestPermissionFails(t *testing.T) {
 		rw.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(rw, `{"error":{"code":138009,"error_data":{"details":"limit reached until 1795429400"}}}`)
 	})
-	_, err = client.RequestPermission(t.Context(), Callee{Number: "1"}, FreeForm, words)
+	_, err = client.RequestPermission(t.Context(), Callee{Number: "1"}, FreeForm, words, "")
 	var refusal *APIError
 	if !errors.As(err, &refusal) || refusal.Code != CodeAskLimit || !refusal.Until(noon).Equal(time.Unix(1795429400, 0)) {
 		t.Errorf("got %v", err)
@@ -157,7 +157,7 @@ func TestAskLimits(t *testing.T) {
 	})
 	for name, call := range map[string]func(ctx context.Context) error{
 		"request": func(ctx context.Context) error {
-			_, err := c.RequestPermission(ctx, Callee{}, FreeForm, words)
+			_, err := c.RequestPermission(ctx, Callee{}, FreeForm, words, "")
 			return err
 		},
 		"read": func(ctx context.Context) error { _, err := c.Permissions(ctx, Callee{}); return err },

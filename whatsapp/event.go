@@ -25,7 +25,7 @@ type Event interface {
 type Meta struct {
 	Key      string    // the same for every delivery of this event
 	NumberID string    // phone_number_id of the business number
-	CallID   CallID    // empty for a PermissionReply
+	CallID   CallID    // empty where the event is about no call
 	Tag      string    // biz_opaque_callback_data of the request that it follows
 	At       time.Time // Meta's clock, full seconds
 }
@@ -124,11 +124,46 @@ type PermissionReply struct {
 	MessageID string
 }
 
+// Spoke is a message of the customer's. What it says is nothing to us: it opens
+// the customer service window.
+type Spoke struct {
+	Meta
+	User      User // without names
+	MessageID string
+}
+
+// MessageFailed says that a message of the business number did not reach the
+// customer. It need not be one of ours.
+type MessageFailed struct {
+	Meta
+	User      User // may be empty
+	MessageID string
+	Errors    []HookError
+}
+
+// Code returns Meta's code for the failure, 0 if none came.
+func (f MessageFailed) Code() int {
+	if len(f.Errors) == 0 {
+		return 0
+	}
+	return f.Errors[0].Code
+}
+
+// UserMoved says that a customer has a new number or id. Either side may lack
+// one of the two.
+type UserMoved struct {
+	Meta
+	Old, New User // without names
+}
+
 func (Offer) event()           {}
 func (Answer) event()          {}
 func (Status) event()          {}
 func (Terminate) event()       {}
 func (PermissionReply) event() {}
+func (Spoke) event()           {}
+func (MessageFailed) event()   {}
+func (UserMoved) event()       {}
 
 // Kind implements Event.
 func (Offer) Kind() Kind { return KindOffer }
@@ -145,18 +180,35 @@ func (Terminate) Kind() Kind { return KindTerminate }
 // Kind implements Event.
 func (PermissionReply) Kind() Kind { return KindPermission }
 
+// Kind implements Event.
+func (Spoke) Kind() Kind { return KindMessage }
+
+// Kind implements Event.
+func (MessageFailed) Kind() Kind { return KindMessageFailed }
+
+// Kind implements Event.
+func (UserMoved) Kind() Kind { return KindUserMoved }
+
 // Kind is the kind of an event, in metrics and journals.
 type Kind string
 
 // The kinds of events. KindOther is what we have no use for.
 const (
-	KindOffer      Kind = "offer"
-	KindAnswer     Kind = "answer"
-	KindStatus     Kind = "status"
-	KindTerminate  Kind = "terminate"
-	KindPermission Kind = "permission"
-	KindOther      Kind = "other"
+	KindOffer         Kind = "offer"
+	KindAnswer        Kind = "answer"
+	KindStatus        Kind = "status"
+	KindTerminate     Kind = "terminate"
+	KindPermission    Kind = "permission"
+	KindMessage       Kind = "message"
+	KindMessageFailed Kind = "message_failed"
+	KindUserMoved     Kind = "user_moved"
+	KindOther         Kind = "other"
 )
+
+// kinds are the values of the metric label.
+var kinds = []Kind{
+	KindOffer, KindAnswer, KindStatus, KindTerminate, KindPermission, KindMessage, KindMessageFailed, KindUserMoved, KindOther,
+}
 
 // journaled is how an event is kept: its kind and its fields.
 type journaled struct {
@@ -174,7 +226,7 @@ func body(ev Event) ([]byte, error) {
 	case Answer:
 		e.SDP = ""
 		ev = e
-	case Status, Terminate, PermissionReply:
+	case Status, Terminate, PermissionReply, Spoke, MessageFailed, UserMoved:
 	}
 	fields, err := json.Marshal(ev)
 	if err != nil {
@@ -204,6 +256,12 @@ func ParseEvent(body []byte) (Event, error) {
 		return decode[Terminate](j.Event)
 	case KindPermission:
 		return decode[PermissionReply](j.Event)
+	case KindMessage:
+		return decode[Spoke](j.Event)
+	case KindMessageFailed:
+		return decode[MessageFailed](j.Event)
+	case KindUserMoved:
+		return decode[UserMoved](j.Event)
 	case KindOther:
 	}
 	return nil, fmt.Errorf("decode journaled event: unknown kind %q", j.Kind)

@@ -131,7 +131,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for _, code := range answerCodes {
 		m.requests[code] = requests.WithLabelValues(strconv.Itoa(code))
 	}
-	for _, kind := range []Kind{KindOffer, KindAnswer, KindStatus, KindTerminate, KindPermission, KindOther} {
+	for _, kind := range kinds {
 		m.events[kind] = map[Outcome]prometheus.Counter{}
 		for _, o := range []Outcome{
 			OutcomeDelivered, OutcomeDuplicate, OutcomeStale, OutcomeTombstoned, OutcomeUnknown, OutcomeMalformed,

@@ -55,6 +55,7 @@ type (
 		Statuses []json.RawMessage `json:"statuses"`
 		Messages []json.RawMessage `json:"messages"`
 		Errors   []json.RawMessage `json:"errors"`
+		Moves    []json.RawMessage `json:"user_id_update"`
 	}
 	hookContact struct {
 		Profile struct {
@@ -90,34 +91,15 @@ type (
 		Errors []json.RawMessage `json:"errors"`
 	}
 	hookStatus struct {
-		ID        text   `json:"id"`
-		Type      text   `json:"type"`
-		Status    text   `json:"status"`
-		At        number `json:"timestamp"`
-		Recipient text   `json:"recipient_id"`
-		UserID    text   `json:"recipient_user_id"`
-		ParentID  text   `json:"recipient_parent_user_id"`
-		Tag       text   `json:"biz_opaque_callback_data"`
-	}
-	hookMessage struct {
-		ID         text   `json:"id"`
-		Type       text   `json:"type"`
-		At         number `json:"timestamp"`
-		From       text   `json:"from"`
-		FromID     text   `json:"from_user_id"`
-		FromParent text   `json:"from_parent_user_id"`
-		Context    struct {
-			ID text `json:"id"`
-		} `json:"context"`
-		Interactive struct {
-			Type  text `json:"type"`
-			Reply struct {
-				Response  text   `json:"response"`
-				Permanent truth  `json:"is_permanent"`
-				Expires   number `json:"expiration_timestamp"`
-				Source    text   `json:"response_source"`
-			} `json:"call_permission_reply"`
-		} `json:"interactive"`
+		ID        text              `json:"id"`
+		Type      text              `json:"type"`
+		Status    text              `json:"status"`
+		At        number            `json:"timestamp"`
+		Recipient text              `json:"recipient_id"`
+		UserID    text              `json:"recipient_user_id"`
+		ParentID  text              `json:"recipient_parent_user_id"`
+		Tag       text              `json:"biz_opaque_callback_data"`
+		Errors    []json.RawMessage `json:"errors"`
 	}
 	hookError struct {
 		Code    number `json:"code"`
@@ -176,7 +158,7 @@ func (b *batch) change(raw []byte, numbers map[string]bool) {
 	case err != nil:
 		b.drop(KindOther, OutcomeMalformed, err)
 		return
-	case c.Field != "calls" && c.Field != "messages":
+	case c.Field != "calls" && c.Field != "messages" && c.Field != "user_id_update":
 		b.drop(KindOther, OutcomeUnknown, nil)
 		return
 	}
@@ -194,9 +176,11 @@ func (b *batch) change(raw []byte, numbers map[string]bool) {
 		display:  phone(v.Metadata.Display),
 		contacts: readAll[hookContact](v.Contacts),
 	}
-	if c.Field == "messages" {
+	if c.Field != "calls" {
 		each(b, v.Messages, KindOther, s.message)
-		return // statuses there are of messages
+		each(b, v.Statuses, KindMessageFailed, s.fate)
+		each(b, v.Moves, KindUserMoved, s.move)
+		return
 	}
 	s.errors = hookErrors(v.Errors)
 	b.errors = append(b.errors, s.errors...)
@@ -339,33 +323,6 @@ func (s scope) status(st hookStatus) error {
 		Meta:  s.meta(id, st.At, st.Tag, "status", word),
 		User:  s.user(st.Recipient, st.UserID, st.ParentID),
 		State: StatusState(state),
-	})
-	return nil
-}
-
-func (s scope) message(m hookMessage) error {
-	if m.Type != "interactive" || m.Interactive.Type != "call_permission_reply" {
-		s.drop(KindOther, OutcomeUnknown, nil)
-		return nil
-	}
-	reply := m.Interactive.Reply
-	response := strings.ToLower(string(reply.Response))
-	if response != "accept" && response != "reject" || m.ID == "" {
-		return errors.New("permission reply without response or id")
-	}
-	s.events = append(s.events, PermissionReply{
-		Meta: Meta{
-			Key:      key(s.numberID, string(m.ID), "permission", response, strconv.FormatInt(int64(m.At), 10)),
-			NumberID: s.numberID,
-			At:       m.At.time(),
-		},
-		User:      s.user(m.From, m.FromID, m.FromParent),
-		Accept:    response == "accept",
-		Permanent: bool(reply.Permanent),
-		Automatic: strings.EqualFold(string(reply.Source), "automatic"),
-		Expires:   reply.Expires.time(),
-		Context:   clean(m.Context.ID),
-		MessageID: clean(m.ID),
 	})
 	return nil
 }

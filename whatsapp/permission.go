@@ -1,6 +1,7 @@
 package whatsapp
 
 import (
+	"slices"
 	"time"
 
 	"wagate/config"
@@ -66,6 +67,7 @@ type Permission struct {
 	Calls    []Mark    `json:"calls,omitempty"`    // ours that were picked up, of a day at most, oldest first
 	CallMax  int       `json:"call_max,omitempty"` // Meta's limit of them, 0 if it was not told
 	CallHold Hold      `json:"call_hold,omitzero"`
+	Rung     []Mark    `json:"rung,omitempty"`     // ours that rang lately, oldest first
 	Missed   []Mark    `json:"missed,omitempty"`   // ours that nobody took, in a row, oldest first
 	FreshAt  time.Time `json:"fresh_at,omitzero"`  // missed calls up to here do not count
 	TalkedAt time.Time `json:"talked_at,omitzero"` // last connected call in either direction
@@ -122,15 +124,22 @@ func (p Permission) UsableUntil(r config.Permissions) time.Time {
 	return until
 }
 
-// Streak returns how many calls of ours nobody took since the last call that
-// connected, or since a newer grant.
-func (p Permission) Streak() int { return len(p.Missed) }
+// Streak returns how many calls of ours rang and nobody took, since the last
+// one that connected, or since a newer grant.
+func (p Permission) Streak() (n int) {
+	for _, m := range p.Missed {
+		if slices.ContainsFunc(p.Rung, m.same) {
+			n++
+		}
+	}
+	return n
+}
 
 // MayCall says whether the customer may be called. Its error is a
 // *PermissionError.
 func (p Permission) MayCall(now time.Time, r config.Permissions) error {
 	if reason := p.denied(now, r); reason != "" {
-		return &PermissionError{Reason: reason, NextAsk: p.NextAsk(now, r), Expires: p.expiry(now), Unanswered: len(p.Missed)}
+		return &PermissionError{Reason: reason, NextAsk: p.NextAsk(now, r), Expires: p.expiry(now), Unanswered: p.Streak()}
 	}
 	if again := p.nextCall(now); !again.IsZero() {
 		return &PermissionError{Reason: ReasonCalls, Again: again, Expires: p.expiry(now)}
@@ -162,7 +171,7 @@ func (p Permission) denied(now time.Time, r config.Permissions) Reason {
 		}
 		return ReasonNone
 	}
-	if stop := r.StopAfterUnanswered; stop > 0 && len(p.Missed) >= stop {
+	if stop := r.StopAfterUnanswered; stop > 0 && p.Streak() >= stop {
 		return ReasonUnanswered
 	}
 	return ""

@@ -37,8 +37,11 @@ func (p Permission) Merge(o Permission) Permission {
 	for _, c := range o.Missed {
 		m.Missed = put(m.Missed, c, maxMissed)
 	}
+	for _, c := range o.Rung {
+		m.Rung = put(m.Rung, c, maxMissed)
+	}
 	for _, c := range m.Calls {
-		m.Missed = without(m.Missed, c.ID)
+		m.Missed, m.Rung = without(m.Missed, c.ID), without(m.Rung, c.ID)
 	}
 	m.FreshAt, m.TalkedAt = later(p.FreshAt, o.FreshAt), later(p.TalkedAt, o.TalkedAt)
 	m.SpokeAt = later(p.SpokeAt, o.SpokeAt)

@@ -3,6 +3,7 @@ package whatsapp
 import (
 	"hash/fnv"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -17,9 +18,6 @@ const (
 // words of the same second the stricter holds.
 func (p Permission) Replied(r PermissionReply) Permission {
 	at := instant(r.At)
-	if !r.Automatic && r.Context != "" {
-		p = p.Spoke(at) // the answer is a message
-	}
 	p = p.answered(r, at)
 	said := wordOf(r)
 	if at.Before(p.SaidAt) || at.Equal(p.SaidAt) && strictness(said) <= strictness(p.Said) {
@@ -134,11 +132,15 @@ func (p Permission) AskFailed(at, failed, until time.Time) Permission {
 	return p
 }
 
-// AskUndelivered is Meta's word that a request did not reach the customer, with
-// its error code. It counts nevertheless.
-func (p Permission) AskUndelivered(id string, code int) Permission {
-	if p.Pending && (p.AskID == id || p.AskID == "") {
-		p.Pending, p.AskLost = false, code
+// AskTag marks the message of the request that was made at that time, so that
+// its fate is known even if Meta's answer is lost.
+func AskTag(at time.Time) string { return "ask=" + strconv.FormatInt(at.UnixMilli(), 36) }
+
+// AskUndelivered is Meta's word that a message did not reach the customer. If
+// it was the last request, that is over; it counts nevertheless.
+func (p Permission) AskUndelivered(f MessageFailed) Permission {
+	if p.Pending && (f.MessageID != "" && f.MessageID == p.AskID || f.Tag == AskTag(p.AskedAt)) {
+		p.Pending, p.AskLost = false, f.Code()
 	}
 	return p
 }
@@ -147,17 +149,18 @@ func (p Permission) AskUndelivered(id string, code int) Permission {
 func (p Permission) Connected(id CallID, at time.Time) Permission {
 	at = instant(at)
 	m := Mark{at, markOf(id)}
-	p.Missed = without(p.Missed, m.ID)
+	p.Missed, p.Rung = without(p.Missed, m.ID), without(p.Rung, m.ID)
 	p.Calls = put(p.Calls, m, maxCalls)
 	last := p.Calls[len(p.Calls)-1].At
 	p.Calls = but(p.Calls, func(c Mark) bool { return c.At.Before(last.Add(-day)) })
-	return p.talked(at)
+	return p.talked(at).fresh(at)
 }
 
-// Answered is a call of the customer's that we took.
+// Answered is a call of the customer's that we took. Calls of ours that nobody
+// took stay in a row: Meta counts those alone.
 func (p Permission) Answered(at time.Time) Permission { return p.talked(instant(at)) }
 
-// talked forgets what a connected call sets to zero.
+// talked forgets the requests that a connected call sets to zero.
 func (p Permission) talked(at time.Time) Permission {
 	p = p.Spoke(at)
 	p.TalkedAt = later(p.TalkedAt, at)
@@ -165,7 +168,7 @@ func (p Permission) talked(at time.Time) Permission {
 	if at.After(p.AskHold.Since) {
 		p.AskHold = Hold{}
 	}
-	return p.fresh(at)
+	return p
 }
 
 // fresh starts the row of missed calls anew.
@@ -175,14 +178,28 @@ func (p Permission) fresh(at time.Time) Permission {
 	return p
 }
 
-// Unanswered is a call of ours that nobody took, whoever gave up.
-func (p Permission) Unanswered(id CallID, at time.Time) Permission {
+// Rang is a call of ours that rings at the customer. Only such a call can be
+// missed.
+func (p Permission) Rang(id CallID, at time.Time) Permission {
+	p.Rung = put(p.Rung, Mark{instant(at), markOf(id)}, maxMissed)
+	last := p.Rung[len(p.Rung)-1].At
+	p.Rung = but(p.Rung, func(m Mark) bool { return m.At.Before(last.Add(-week)) })
+	return p
+}
+
+// Over is a call of ours that ended before anybody took it, whoever gave up.
+func (p Permission) Over(id CallID, at time.Time) Permission {
 	m := Mark{instant(at), markOf(id)}
-	if !m.At.After(p.FreshAt) || m.ID != 0 && slices.ContainsFunc(p.Calls, func(c Mark) bool { return c.ID == m.ID }) {
+	if !m.At.After(p.FreshAt) || m.ID != 0 && slices.ContainsFunc(p.Calls, m.same) {
 		return p
 	}
 	p.Missed = put(p.Missed, m, maxMissed)
 	return p
+}
+
+// Unanswered is a call of ours that rang and that nobody took.
+func (p Permission) Unanswered(id CallID, at time.Time) Permission {
+	return p.Rang(id, at).Over(id, at)
 }
 
 // Rejected is a call of ours that the customer refused. Meta counts it as it
@@ -222,6 +239,8 @@ func put(marks []Mark, m Mark, limit int) []Mark {
 func without(marks []Mark, id uint64) []Mark {
 	return but(marks, func(m Mark) bool { return id != 0 && m.ID == id })
 }
+
+func (m Mark) same(o Mark) bool { return m.ID == o.ID }
 
 // but returns a copy of a list that lacks some, nil when nothing is left.
 func but[T any](list []T, gone func(T) bool) []T {

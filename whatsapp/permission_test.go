@@ -256,16 +256,22 @@ func TestFailedRequests(t *testing.T) {
 	}
 
 	p = p.AskSent(slot, "wamid.ask")
-	lost := p.AskUndelivered("wamid.ask", 131026)
+	failed := MessageFailed{MessageID: "wamid.ask", Errors: []HookError{{Code: 131026}}}
+	lost := p.AskUndelivered(failed)
 	if lost.State(after(minute)) != NoConsent || lost.AskLost != 131026 {
 		t.Errorf("undelivered: %+v", lost)
 	}
 	wantAsk(t, lost, after(minute), ReasonAskedDay)
-	if other := p.AskUndelivered("wamid.other", 131026); other.State(after(minute)) != Requested {
+	if other := p.AskUndelivered(MessageFailed{MessageID: "wamid.other"}); other.State(after(minute)) != Requested {
 		t.Error("another message's failure is taken for ours")
 	}
-	if early := (Permission{}).Asked(noon).AskUndelivered("wamid.ask", 131026); early.State(after(minute)) != NoConsent {
-		t.Error("a failure that overtakes the answer is lost")
+	early := Permission{}.Asked(noon).AskUndelivered(failed)
+	if early.State(after(minute)) != Requested {
+		t.Error("a failure of nobody knows what is taken for ours")
+	}
+	failed.Tag = AskTag(early.AskedAt)
+	if early = early.AskUndelivered(failed); early.State(after(minute)) != NoConsent {
+		t.Error("a failure that overtakes Meta's answer is lost")
 	}
 	if got := lost.Asked(after(day)); got.AskLost != 0 {
 		t.Error("the next request has the fault of the last")
@@ -286,7 +292,6 @@ func TestUnanswered(t *testing.T) {
 	}
 	for name, q := range map[string]Permission{
 		"an answered call":          p.Connected("d", after(5*minute)),
-		"a call of the customer's":  p.Answered(after(5 * minute)),
 		"a new grant":               p.Replied(accept(after(5 * minute))),
 		"a call is connected after": p.Connected("c", after(5*minute)),
 	} {
@@ -295,7 +300,19 @@ func TestUnanswered(t *testing.T) {
 		}
 		wantCall(t, q, after(hour), rules(), "")
 	}
-	if got := p.Answered(after(2 * minute)).Streak(); got != 2 {
+	if got := p.Answered(after(5 * minute)).Streak(); got != 3 {
+		t.Errorf("a call of the customer's leaves %d", got)
+	}
+	if got := p.Over("d", after(5*minute)).Streak(); got != 3 {
+		t.Errorf("a call that never rang counts: %d", got)
+	}
+	if got := p.Over("d", after(5*minute)).Rang("d", after(5*minute-time.Second)).Streak(); got != 4 {
+		t.Errorf("a call that rang, told late, does not count: %d", got)
+	}
+	if got := p.Rang("d", after(5*minute)).Streak(); got != 3 {
+		t.Errorf("a call that rings counts: %d", got)
+	}
+	if got := p.Connected("z", after(3*minute)).Streak(); got != 1 {
 		t.Errorf("an answered call in the middle leaves %d", got)
 	}
 	if got := p.Connected("c", after(minute)).Streak(); got != 1 {
@@ -335,7 +352,6 @@ func TestServiceWindow(t *testing.T) {
 		"a message":           Permission{}.Spoke(noon),
 		"a call of ours":      Permission{}.Connected("a", noon),
 		"a call that we took": Permission{}.Answered(noon),
-		"an answer":           Permission{}.Replied(decline(noon)),
 		"an older message":    Permission{}.Spoke(noon).Spoke(after(-day)),
 	} {
 		if p.AskKind(noon) != FreeForm || p.AskKind(after(day-1)) != FreeForm || p.AskKind(after(day)) != Template {
@@ -348,6 +364,7 @@ func TestServiceWindow(t *testing.T) {
 		"a word of Meta's":     Permission{}.Replied(autoRevoked(noon)),
 		"a grant in a profile": Permission{}.Replied(forever(noon)),
 		"a request":            Permission{}.Asked(noon),
+		"an answer to it":      Permission{}.Asked(noon).Replied(decline(noon)),
 	} {
 		if p.AskKind(after(minute)) != Template {
 			t.Errorf("%s opens the window", name)
@@ -370,6 +387,9 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		func(p Permission) Permission { return p.Unanswered("c", after(5*minute)) },
 		func(p Permission) Permission { return p.Unanswered("d", after(41*minute)) },
 		func(p Permission) Permission { return p.Rejected("d", after(41*minute)) },
+		func(p Permission) Permission { return p.Rang("e", after(42*minute)) },
+		func(p Permission) Permission { return p.Over("e", after(43*minute)) },
+		func(p Permission) Permission { return p.Over("f", after(44*minute)) },
 		func(p Permission) Permission { return p.Spoke(after(50 * minute)) },
 	}
 	var want Permission

@@ -45,6 +45,7 @@ func (s *Server) Call(ctx context.Context, o CallOptions) (*Customer, error) {
 		return nil, err
 	}
 	s.deliver(&c.lane, c.connectHook("offer", offer.text(c.peer.voice.ssrc, at)))
+	s.spawn(c.run)
 	return c, nil
 }
 
@@ -90,7 +91,8 @@ func (c *Customer) openMedia(ctx context.Context, local description, sound Sound
 	return at, nil
 }
 
-// enter puts the call into the books and starts its goroutine.
+// enter puts the call into the books. Its goroutine is started when its first
+// webhooks are on their way.
 func (s *Server) enter(c *Customer) error {
 	s.mu.Lock()
 	if s.closed {
@@ -103,7 +105,6 @@ func (s *Server) enter(c *Customer) error {
 	if len(s.order) > s.opts.Keep {
 		s.forget()
 	}
-	s.wg.Go(c.run)
 	s.mu.Unlock()
 	return nil
 }

@@ -18,6 +18,13 @@
 //     our session description, and never starts the DTLS handshake of a call
 //     that the user made. It speaks a tone, hears tones, presses digits, falls
 //     silent, vanishes, hangs up, and notes every packet it got.
+//   - A user who is called rings, picks up, declines or does neither (Callee), by
+//     itself or when a test says so (Customer.PickUp, Decline).
+//   - With Options.StrictPermissions the business calls nobody who has not allowed
+//     it. Requests are messages; users grant, decline, ignore and revoke (Consent,
+//     Answer, Grant, Revoke) and open the customer service window (Write);
+//     grants and requests expire, limits are counted, four calls in vain end a
+//     permission. Permission is the book of a business number and a user.
 //   - Open lists the calls that Meta believes are up: what is in it after the
 //     gateway thinks that all is over is a call that somebody pays for.
 //
@@ -27,6 +34,13 @@
 // # Limitations
 //
 // One relay port per customer unless Options.SharePort is set. DTLS 1.2 only. No
-// SDES, no recording, no SIP mode, no messages. Business-initiated calls know
-// permission as a yes or no (Permit).
+// SDES, no recording, no SIP mode. Of messages there are requests for permission,
+// other templates, and the text that a user writes.
+//
+// Where Meta's pages are silent, what is harder for a gateway holds: a request
+// that fails counts, an answer to a request does not open the customer service
+// window, a user who declines a further request takes back the permission that
+// was there, and a call of the user does not end a row of unanswered ones.
+// Options.Clock moves the time of permissions and webhooks, not that of media,
+// rings and answers.
 package fakemeta

@@ -138,6 +138,7 @@ func (s *Server) dial(c *Customer, offer description) *graphError {
 		s.deliver(&c.lane, c.statusHook(KindRinging))
 	}
 	s.deliver(&c.lane, answer)
+	s.spawn(c.run)
 	return nil
 }
 

@@ -26,6 +26,11 @@ type adminDeps struct {
 	ready   func(context.Context) []check // one per thing that must work to take calls
 	metrics prometheus.Gatherer
 	log     *slog.Logger
+
+	// What is nil is not served.
+	events  *feed
+	consent consent
+	dialer  dialer
 }
 
 // check is one line of /readyz.
@@ -59,6 +64,16 @@ func newAdmin(cfg config.Admin, deps adminDeps) *admin {
 	a.mux.HandleFunc("GET /api/v1/calls/{id}", a.showCall)
 	a.mux.HandleFunc("DELETE /api/v1/calls/{id}", a.hangupCall)
 	a.mux.HandleFunc("GET /api/v1/records", a.listRecords)
+	if deps.events != nil {
+		a.mux.HandleFunc("GET /api/v1/events", a.streamEvents)
+	}
+	if deps.consent != nil {
+		a.mux.HandleFunc("GET /api/v1/permissions/{number}/{user}", a.showPermission)
+		a.mux.HandleFunc("POST /api/v1/permissions/{number}/{user}/request", a.requestPermission)
+	}
+	if deps.dialer != nil {
+		a.mux.HandleFunc("POST /api/v1/calls", a.dialCall)
+	}
 	a.mux.HandleFunc("GET /debug/pprof/", a.profile(pprof.Index))
 	a.mux.HandleFunc("GET /debug/pprof/cmdline", a.profile(pprof.Cmdline))
 	a.mux.HandleFunc("GET /debug/pprof/profile", a.profile(pprof.Profile))

@@ -1,13 +1,17 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
+	"io"
+	"maps"
+	"math"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-
-	"wagate/config"
+	"time"
 )
 
 // apiDoc is as much of an OpenAPI document as the tests read.
@@ -28,6 +32,7 @@ type operation struct {
 			Schema schema `json:"schema"`
 		} `json:"content"`
 	} `json:"responses"`
+	Events map[string]schema `json:"x-events"`
 }
 
 type schema struct {
@@ -37,16 +42,35 @@ type schema struct {
 	Properties map[string]schema `json:"properties"`
 	Items      *schema           `json:"items"`
 	OneOf      []schema          `json:"oneOf"`
+	AllOf      []schema          `json:"allOf"`
 }
 
 func readDoc(t *testing.T) apiDoc {
 	t.Helper()
-	w := ask(t, adminServer(t, config.Admin{}, newAdminBook()), "GET", "/api/v1/openapi.json")
+	w := ask(t, fullAdmin(t).admin, "GET", "/api/v1/openapi.json")
 	var doc apiDoc
 	if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil || doc.OpenAPI != "3.1.0" {
 		t.Fatalf("no OpenAPI document: %v, %q", err, doc.OpenAPI)
 	}
 	return doc
+}
+
+// inPath fills in the parameters of a path.
+var inPath = strings.NewReplacer("{id}", "c1", "{number}", "support", "{user}", "+34600111222")
+
+// ServeHTTP sends what a request of the document needs beside its path.
+func (f *full) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/api/v1/calls":
+		if r.Method == http.MethodPost {
+			r.Body = io.NopCloser(strings.NewReader(goodDial))
+		}
+	case "/api/v1/events": // it would never end
+		ctx, cancel := context.WithCancel(r.Context())
+		cancel()
+		r = r.WithContext(ctx)
+	}
+	f.admin.ServeHTTP(w, r)
 }
 
 // TestEveryDescribedRequestIsServed sends each request of the document and
@@ -56,7 +80,7 @@ func TestEveryDescribedRequestIsServed(t *testing.T) {
 	for path, operations := range doc.Paths {
 		for method, op := range operations {
 			name := strings.ToUpper(method) + " " + path
-			w := ask(t, adminServer(t, config.Admin{}, newAdminBook()), strings.ToUpper(method), strings.ReplaceAll(path, "{id}", "c1"))
+			w := ask(t, fullAdmin(t), strings.ToUpper(method), inPath.Replace(path))
 			answer, ok := op.Responses[strconv.Itoa(w.Code)]
 			if w.Code >= 300 || !ok {
 				t.Errorf("%s: answered %d, which is not described", name, w.Code)
@@ -81,12 +105,10 @@ func TestEveryDescribedRequestIsServed(t *testing.T) {
 // compare wants a value and its schema to have the same fields.
 func (doc apiDoc) compare(t *testing.T, at string, value any, s schema) {
 	t.Helper()
-	if name, ok := strings.CutPrefix(s.Ref, "#/components/schemas/"); ok {
-		s, ok = doc.Parts.Schemas[name]
-		if !ok {
-			t.Errorf("%s: schema %s is missing", at, name)
-			return
-		}
+	s, ok := doc.resolve(s)
+	if !ok {
+		t.Errorf("%s: schema %s is missing", at, s.Ref)
+		return
 	}
 	if len(s.OneOf) > 0 {
 		if value != nil {
@@ -117,12 +139,117 @@ func (doc apiDoc) compare(t *testing.T, at string, value any, s schema) {
 			doc.compare(t, at+"[]", inner, *s.Items)
 		}
 	default:
-		kind := map[bool]string{true: "null", false: "other"}[value == nil]
-		if _, isText := value.(string); isText {
-			kind = "string"
+		types, several := s.Type.([]any)
+		if !several {
+			types = []any{s.Type}
 		}
-		if types, ok := s.Type.([]any); ok && !slices.Contains(types, any(kind)) || !ok && (s.Type == "string") != (kind == "string") {
+		if !slices.ContainsFunc(kindsOf(value), func(kind string) bool { return slices.Contains(types, any(kind)) }) {
 			t.Errorf("%s: %v is not of type %v", at, value, s.Type)
+		}
+	}
+}
+
+// kindsOf are the schema types that a plain value has.
+func kindsOf(value any) []string {
+	switch v := value.(type) {
+	case nil:
+		return []string{"null"}
+	case bool:
+		return []string{"boolean"}
+	case string:
+		return []string{"string"}
+	case float64:
+		if v != math.Trunc(v) {
+			return []string{"number"}
+		}
+		return []string{"number", "integer"}
+	}
+	return nil
+}
+
+// resolve follows a reference, and puts the parts of an allOf together.
+func (doc apiDoc) resolve(s schema) (schema, bool) {
+	if name, ok := strings.CutPrefix(s.Ref, "#/components/schemas/"); ok {
+		if s, ok = doc.Parts.Schemas[name]; !ok {
+			return schema{Ref: name}, false
+		}
+	}
+	if len(s.AllOf) == 0 {
+		return s, true
+	}
+	whole := schema{Properties: map[string]schema{}}
+	for _, part := range s.AllOf {
+		part, ok := doc.resolve(part)
+		if !ok {
+			return part, false
+		}
+		maps.Copy(whole.Properties, part.Properties)
+		whole.Required = append(whole.Required, part.Required...)
+	}
+	return whole, true
+}
+
+// TestEveryEventIsDescribed compares each event with its schema.
+func TestEveryEventIsDescribed(t *testing.T) {
+	doc := readDoc(t)
+	described := doc.Paths["/api/v1/events"]["get"].Events
+	var seen []string
+	for _, n := range everyNotice() {
+		e, err := encode(time.Now(), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, ok := described[e.topic]
+		if !ok {
+			t.Errorf("%s is not described", e.topic)
+			continue
+		}
+		var value map[string]any
+		if err := json.Unmarshal(e.data, &value); err != nil {
+			t.Fatalf("%s: %v\n%s", e.topic, err, e.data)
+		}
+		doc.compare(t, e.topic, value, s)
+		seen = append(seen, e.topic)
+	}
+	slices.Sort(seen)
+	if want := slices.Sorted(maps.Keys(described)); !slices.Equal(slices.Compact(seen), want) {
+		t.Errorf("events %v, described %v", seen, want)
+	}
+}
+
+// TestRefusalsAreDescribed compares every refusal of the handlers with the
+// document: its status is one of the request's, and its fields are the schema's.
+func TestRefusalsAreDescribed(t *testing.T) {
+	doc := readDoc(t)
+	requests := []struct {
+		method, path string
+		refusals     []refusal
+	}{
+		{"GET", "/api/v1/permissions/{number}/{user}", []refusal{refuseUnknownNumber, refuseStoreFailed, refuseAPIDown, refuseAPIError, refuseAPITimeout, refuseInternal}},
+		{"POST", "/api/v1/permissions/{number}/{user}/request", []refusal{
+			refuseUnknownNumber, refuseNotFound, refusePermitted, refuseUnanswered, refuseLimited, refuseStoreFailed, refuseAPIDown, refuseAPIError, refuseAPITimeout, refuseInternal,
+		}},
+		{"POST", "/api/v1/calls", []refusal{
+			refuseUnknownNumber, refuseUnknownTrunk, refuseNoPermission, refuseNotAllowed, refuseNoRoute, refuseNotFound, refuseBusy, refuseLimited, refuseOverloaded,
+			refuseDraining, refuseStoreFailed, refuseAPIDown, refuseAPITimeout, refuseAPIError, refuseUnreachable, refuseInternal, refuseBadNumber,
+		}},
+	}
+	for _, q := range requests {
+		for _, why := range q.refusals {
+			f := fullAdmin(t)
+			f.operator.err = &refusedError{why: why, reason: "because"}
+			w := ask(t, f, q.method, inPath.Replace(q.path))
+			at := q.method + " " + q.path + " " + string(why)
+			answer, ok := doc.Paths[q.path][strings.ToLower(q.method)].Responses[strconv.Itoa(w.Code)]
+			if !ok || w.Code != why.status() {
+				t.Errorf("%s: answered %d, want %d, and described: %v", at, w.Code, why.status(), ok)
+				continue
+			}
+			var value any
+			if err := json.Unmarshal(w.Body.Bytes(), &value); err != nil {
+				t.Fatal(err)
+			}
+			doc.compare(t, at, value, answer.Content["application/json"].Schema)
 		}
 	}
 }
@@ -130,10 +257,12 @@ func (doc apiDoc) compare(t *testing.T, at string, value any, s schema) {
 // TestEveryHandlerIsDescribed looks for what is served but not in the document.
 func TestEveryHandlerIsDescribed(t *testing.T) {
 	doc := readDoc(t)
-	a := adminServer(t, config.Admin{}, newAdminBook())
-	for _, path := range []string{
+	a := fullAdmin(t).admin
+	paths := []string{
 		"/healthz", "/readyz", "/metrics", "/api/v1/openapi.json", "/api/v1/calls", "/api/v1/calls/{id}", "/api/v1/records",
-	} {
+		"/api/v1/permissions/{number}/{user}", "/api/v1/permissions/{number}/{user}/request", "/api/v1/events",
+	}
+	for _, path := range paths {
 		w := ask(t, a, "PATCH", path)
 		for method := range strings.SplitSeq(w.Header().Get("Allow"), ", ") {
 			if method == "HEAD" {
@@ -145,7 +274,7 @@ func TestEveryHandlerIsDescribed(t *testing.T) {
 		}
 	}
 	for path := range doc.Paths {
-		if strings.Contains(path, "permissions") || strings.Contains(path, "events") {
+		if !slices.Contains(paths, path) {
 			t.Errorf("%s is described and not built", path)
 		}
 	}

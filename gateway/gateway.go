@@ -132,7 +132,7 @@ func (g *Gateway) compile(cfg *config.Config) *running {
 	r.env = &env{
 		cfg: cfg, trunks: sipTrunks{g.sip}, audio: mediaEngine{g.engine}, book: g.store, limits: g.limits,
 		metrics: g.metrics, log: g.log, owed: g.reaper.poke, over: g.over, amend: g.amend, depth: g.depth,
-		graph: func(number string) graph { return r.clients[number] },
+		graph:   func(number string) graph { return r.clients[number] },
 		allowed: g.allowed, refused: func(order, error) {}, named: g.named, talked: func(order, store.Record) {},
 	}
 	return r

@@ -13,9 +13,9 @@ import (
 	"wagate/whatsapp"
 )
 
-// incoming is a call that a trunk places. What this node cannot take just now is
-// refused at once and costs nothing; everything else is a call, with a record
-// that says why it went nowhere.
+// incoming is a call that a trunk places. What is for nobody, and what this node
+// cannot take just now, is refused at once and costs nothing; everything else is
+// a call, with a record that says what became of it.
 func (g *Gateway) incoming(s *sip.Session, in sip.Incoming) {
 	e := g.current.Load()
 	now := time.Now()
@@ -28,17 +28,20 @@ func (g *Gateway) incoming(s *sip.Session, in sip.Incoming) {
 		turnAway(s, busy, overloadRetry)
 		return
 	}
+	o := g.orderFor(e, in, now)
+	if o.refuse != NoCause { // for nobody, so there is nothing to put on record
+		g.log.Info("dialled string leads nowhere", slog.String("trunk", in.Trunk), slog.String("cause", o.refuse.String()))
+		turnAway(s, o.refuse, 0)
+		return
+	}
 	if !g.limits.acquire(trunk, now) {
 		turnAway(s, Overloaded, overloadRetry)
 		return
 	}
-	o := g.orderFor(e, in, now)
 	c := newCall(e.env, rand.Text(), o)
 	leg := &callerLeg{call: c, session: s}
 	c.in = leg
-	if c.order.refuse == NoCause {
-		c.order.refuse = leg.describe(in.SDP, trunk)
-	}
+	c.order.refuse = leg.describe(in.SDP, trunk)
 	reoffer := func([]byte) ([]byte, error) { return nil, errNoAudio }
 	if leg.socket != nil {
 		reoffer = leg.socket.Reoffer

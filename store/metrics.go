@@ -13,6 +13,7 @@ const (
 	opDebt
 	opJournal
 	opDone
+	opPermission
 	opPurge
 	opPing
 	opCheckpoint
@@ -27,6 +28,7 @@ var opNames = [ops]string{
 	opDebt:       "debt",
 	opJournal:    "journal",
 	opDone:       "done",
+	opPermission: "permission",
 	opPurge:      "purge",
 	opPing:       "ping",
 	opCheckpoint: "checkpoint",

@@ -89,6 +89,26 @@ var migrations = []string{
 		id INTEGER PRIMARY KEY,
 		at INTEGER NOT NULL
 	) STRICT;`,
+
+	// A customer is known by the business-scoped id, and by the number as long
+	// as the id has not been seen. Both are scoped by the business number, as
+	// two of them may belong to businesses that know a customer by two ids.
+	`CREATE TABLE permissions (
+		number     TEXT NOT NULL CHECK (number <> ''),
+		user       TEXT NOT NULL CHECK (user <> ''),
+		changed_at INTEGER NOT NULL,
+		permission TEXT NOT NULL,
+		PRIMARY KEY (number, user)
+	) STRICT, WITHOUT ROWID;
+
+	CREATE TABLE identities (
+		number  TEXT NOT NULL,
+		bsuid   TEXT NOT NULL CHECK (bsuid <> ''),
+		wa_id   TEXT NOT NULL CHECK (wa_id <> ''),
+		seen_at INTEGER NOT NULL,
+		PRIMARY KEY (number, bsuid)
+	) STRICT, WITHOUT ROWID;
+	CREATE INDEX identities_wa_id ON identities (number, wa_id, seen_at);`,
 }
 
 // migrate brings the database up to date, each step in a transaction of its own.

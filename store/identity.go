@@ -1,0 +1,135 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"wagate/whatsapp"
+)
+
+// keyOf returns the name by which the ledger knows a customer: the
+// business-scoped id, given or seen last with that number, else the number.
+func keyOf(ctx context.Context, tx queryer, number string, who whatsapp.Callee) (string, error) {
+	switch {
+	case who.UserID != "":
+		return who.UserID, nil
+	case who.Number == "":
+		return "", errNobody
+	}
+	var id string
+	err := tx.QueryRowContext(ctx, `SELECT bsuid FROM identities WHERE number = ? AND wa_id = ? ORDER BY seen_at DESC, bsuid LIMIT 1`,
+		number, who.Number).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return who.Number, nil
+	}
+	return id, err
+}
+
+// link is keyOf for writing: a customer who is named in both ways has one row
+// from then on.
+func link(ctx context.Context, tx *sql.Conn, number string, who whatsapp.Callee, seen time.Time) (string, error) {
+	if who.UserID == "" || who.Number == "" {
+		return keyOf(ctx, tx, number, who)
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO identities (number, bsuid, wa_id, seen_at) VALUES (?, ?, ?, ?)
+		ON CONFLICT (number, bsuid) DO UPDATE SET wa_id = excluded.wa_id, seen_at = excluded.seen_at
+		WHERE excluded.seen_at >= seen_at`, number, who.UserID, who.Number, millis(seen))
+	if err != nil {
+		return "", err
+	}
+	return who.UserID, rename(ctx, tx, number, who.Number, who.UserID)
+}
+
+// rename moves a row to another name. Two rows become the stricter of both.
+func rename(ctx context.Context, tx *sql.Conn, number, from, to string) error {
+	old, found, err := readPermission(ctx, tx, number, from)
+	if err != nil || !found || from == to {
+		return err
+	}
+	p, found, err := readPermission(ctx, tx, number, to)
+	if err != nil {
+		return err
+	}
+	if found {
+		old = p.Merge(old)
+	}
+	if err := writePermission(ctx, tx, number, to, old); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `DELETE FROM permissions WHERE number = ? AND user = ?`, number, from)
+	return err
+}
+
+// MoveCustomer gives what is known of a customer to the customer's new number
+// or id, and marks the event that says so as done. An id is one customer at all
+// business numbers that know it, a number at the one that was told.
+func (db *DB) MoveCustomer(ctx context.Context, eventKey, number string, from, to whatsapp.Callee, seen time.Time) error {
+	from, to = bare(from), bare(to)
+	return db.write(ctx, opPermission, func(ctx context.Context, tx *sql.Conn) error {
+		done, err := isDone(ctx, tx, eventKey)
+		if err != nil || done {
+			return err
+		}
+		numbers := []string{number}
+		if from.UserID != "" {
+			if numbers, err = numbersOf(ctx, tx, number, from.UserID); err != nil {
+				return err
+			}
+		}
+		for _, n := range numbers {
+			if err := move(ctx, tx, n, from, to, seen); err != nil {
+				return err
+			}
+		}
+		return markDone(ctx, tx, eventKey)
+	})
+}
+
+// numbersOf returns the business numbers that know an id, and the one given.
+func numbersOf(ctx context.Context, tx *sql.Conn, number, id string) (numbers []string, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT number FROM permissions WHERE user = ?1
+		UNION SELECT number FROM identities WHERE bsuid = ?1 UNION SELECT ?2`, id, number)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var n string
+		if err := rows.Scan(&n); err != nil {
+			return nil, err
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers, rows.Err()
+}
+
+func move(ctx context.Context, tx *sql.Conn, number string, from, to whatsapp.Callee, seen time.Time) error {
+	old, err := keyOf(ctx, tx, number, from)
+	if err != nil {
+		return err
+	}
+	if to.Number == "" { // only the id is new
+		var same sql.NullString
+		err := tx.QueryRowContext(ctx, `SELECT wa_id FROM identities WHERE number = ? AND bsuid = ?`, number, old).Scan(&same)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		to.Number = same.String
+	}
+	// The old number may be somebody else's tomorrow.
+	if _, err := tx.ExecContext(ctx, `DELETE FROM identities WHERE number = ? AND bsuid = ?`, number, old); err != nil {
+		return err
+	}
+	key, err := link(ctx, tx, number, to, seen)
+	if err != nil {
+		return err
+	}
+	if from.Number != "" && from.Number != old {
+		if err := rename(ctx, tx, number, from.Number, key); err != nil {
+			return err
+		}
+	}
+	return rename(ctx, tx, number, old, key)
+}

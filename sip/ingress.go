@@ -94,8 +94,21 @@ func (c *Session) ring() {
 	}
 }
 
+// progress sends 183 with our description, once and for all of them the same.
+func (c *Session) progress(sdp []byte) {
+	if c.phase == phaseOffered && c.early == nil && len(c.uas.req.body) > 0 && len(sdp) > 0 {
+		c.rung, c.early = 183, sdp
+		c.sendRinging()
+	}
+}
+
 func (c *Session) sendRinging() {
-	c.uas.answer(c.rung, field{"Contact", c.s.contactFor(c.uas.fl.endpoint())})
+	m := response(c.uas.req, c.rung, c.uas.tag, c.uas.fl, field{"Contact", c.s.contactFor(c.uas.fl.endpoint())})
+	if c.early != nil {
+		m.add("Content-Type", contentSDP)
+		m.body = c.early
+	}
+	c.uas.respond(m)
 	c.arm(tickRing, c.s.tm.ring)
 }
 
@@ -105,6 +118,9 @@ func (c *Session) answer(sdp []byte) {
 		return
 	}
 	c.disarm(tickRing)
+	if c.early != nil {
+		sdp = c.early
+	}
 	c.local = sdp
 	m := response(c.uas.req, 200, c.uas.tag, c.uas.fl,
 		field{"Contact", c.s.contactFor(c.uas.fl.endpoint())}, field{"Allow", allow}, field{"Content-Type", contentSDP})

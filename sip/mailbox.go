@@ -10,6 +10,7 @@ type (
 	doCancel  struct{ reason Reason }
 	doBye     struct{ reason Reason }
 	doRing    struct{}
+	doEarly   struct{ sdp []byte }
 	doAnswer  struct{ sdp []byte }
 	doRefuse  struct{ refusal refusal }
 	doAbandon struct{}
@@ -41,6 +42,7 @@ func (doStart) input()     {}
 func (doCancel) input()    {}
 func (doBye) input()       {}
 func (doRing) input()      {}
+func (doEarly) input()     {}
 func (doAnswer) input()    {}
 func (doRefuse) input()    {}
 func (doAbandon) input()   {}

@@ -46,14 +46,15 @@ type Session struct {
 	attempt  int
 	creds    field // the Authorization that the INVITE carried
 	stale    bool  // the one more retry that stale=true gives was used
-	rung     int   // the last status reported as Ringing
+	rung     int   // the last status reported as Ringing, or that we ring with
 	wantEnd  bool
 	endWith  Reason
 	cancelAt bool   // a CANCEL has left
 	ack      []byte // of the 2xx, to be sent again for every repeat
 
 	// The INVITE that we got.
-	uas *serverTx
+	uas   *serverTx
+	early []byte // the description that it got with a 183
 
 	dialog  *dialog
 	local   []byte // our current session description
@@ -80,7 +81,7 @@ type tick uint8
 
 const (
 	tickCancel tick = iota // no final answer after our CANCEL
-	tickRing               // 180 again
+	tickRing               // 180 or 183 again
 	tickAnswer             // 2xx again
 	tickNoAck              // no ACK for our 2xx
 )
@@ -154,7 +155,16 @@ func (c *Session) Bye(r Reason) { c.do(doBye{r}) }
 // Ring says that the called phone rings: 180, repeated while it does.
 func (c *Session) Ring() { c.do(doRing{}) }
 
-// Answer takes an incoming call: 200 with sdp, until Acked or NoAck.
+// Progress lets an incoming call hear us before its answer: 183 with sdp,
+// repeated until Answer or Refuse, in the place of a 180 sent before; a Ring
+// after it does nothing. It does nothing itself for an INVITE without an offer,
+// to which only a reliable answer may bring one (RFC 3261 section 13.2.1). A
+// CANCEL ends it like any other unanswered call.
+func (c *Session) Progress(sdp []byte) { c.do(doEarly{sdp}) }
+
+// Answer takes an incoming call: 200 with sdp, until Acked or NoAck. After
+// Progress it is with the description given there, whatever sdp is: a caller
+// would not look at another.
 func (c *Session) Answer(sdp []byte) { c.do(doAnswer{sdp}) }
 
 // Refuse gives an incoming call its final refusal, status 300 to 699.
@@ -219,6 +229,8 @@ func (c *Session) handle(in input) {
 		c.end(in.reason)
 	case doRing:
 		c.ring()
+	case doEarly:
+		c.progress(in.sdp)
 	case doAnswer:
 		c.answer(in.sdp)
 	case doRefuse:
@@ -322,7 +334,7 @@ func (c *Session) leave() {
 			if in.m != nil && in.m.status < 300 && in.tx != nil {
 				in.tx.hand(in.m)
 			}
-		case doStart, doCancel, doBye, doRing, doAnswer, doRefuse, doAbandon, gotBye, gotCancel, ticked:
+		case doStart, doCancel, doBye, doRing, doEarly, doAnswer, doRefuse, doAbandon, gotBye, gotCancel, ticked:
 		}
 	}
 }

@@ -28,6 +28,7 @@ type env struct {
 	log     *slog.Logger
 	owed    func() // there is a new debt
 	over    func(c *Call)
+	events  *feed
 	amend   func(end whatsapp.Terminate) // its call is written down already
 	depth   func(n int)                  // the most inputs that ever waited for a call
 

@@ -37,6 +37,7 @@ func (c *Call) ringIn() {
 	c.rec.RingingAt = c.now
 	c.progress(store.Progress{RingingAt: c.now, Trunk: c.rec.Trunk, To: c.rec.To})
 	c.in.ring()
+	c.env.events.publish(c.now, callRinging(c.state().show()))
 }
 
 func (c *Call) answerIn() {

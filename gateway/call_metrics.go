@@ -28,9 +28,13 @@ func (c *Call) audio() map[string]media.Endpoint {
 	return ends
 }
 
+func (c *Call) state() *callState {
+	return &callState{rec: c.rec, phase: c.m.Phase, audio: c.audio()}
+}
+
 // publish shows the state of the call, and keeps the gauge of phases true.
 func (c *Call) publish() {
-	s := &callState{rec: c.rec, phase: c.m.Phase, audio: c.audio()}
+	s := c.state()
 	before := c.view.Swap(s)
 	if before == nil || before.rec.ID == "" {
 		return
@@ -44,10 +48,12 @@ func (c *Call) publish() {
 func (c *Call) started() {
 	c.env.metrics.started.WithLabelValues(c.order.labels()...).Inc()
 	c.env.metrics.calls.WithLabelValues(c.order.direction, c.m.Phase.String()).Inc()
-	c.view.Store(&callState{rec: c.rec, phase: c.m.Phase})
+	c.view.Store(c.state())
+	c.env.events.publish(c.now, callStarted(c.state().show()))
 }
 
 func (c *Call) answered() {
+	c.env.events.publish(c.now, callAnswered(c.state().show()))
 	c.env.metrics.setup.WithLabelValues(c.order.labels()...).Observe(c.now.Sub(c.rec.StartedAt).Seconds())
 	c.env.metrics.answer.WithLabelValues(c.order.labels()...).Observe(c.now.Sub(c.taken).Seconds())
 }

@@ -115,16 +115,18 @@ func (g *Gateway) missed(offer whatsapp.Offer, number string, cause Cause) {
 		ID: id, Direction: inbound, Number: number, NumberID: offer.NumberID, User: offer.User.Number,
 		UserID: offer.User.UserID, Name: offer.User.Name, Payload: payloadOf(offer), WACID: string(offer.CallID), StartedAt: now,
 	}, offer.Key)
+	rec := store.Record{
+		ID: id, Direction: inbound, Number: number, User: offer.User.Number, UserID: offer.User.UserID,
+		WACID: string(offer.CallID), Payload: payloadOf(offer), StartedAt: now, EndedAt: now,
+		Cause: cause.String(), EndedBy: "customer", Q850: cause.recordQ850(false),
+	}
 	if err == nil {
-		err = g.store.End(ctx, store.Record{
-			ID: id, Direction: inbound, Number: number, User: offer.User.Number, UserID: offer.User.UserID,
-			WACID: string(offer.CallID), Payload: payloadOf(offer), StartedAt: now, EndedAt: now,
-			Cause: cause.String(), EndedBy: "customer", Q850: cause.recordQ850(false),
-		}, nil)
+		err = g.store.End(ctx, rec, nil)
 	}
 	if err != nil {
 		g.log.Error("missed call cannot be written down", slog.Any("error", err))
 	}
+	g.events.publish(now, callMissed{Record: rec, Reason: cause.String(), WindowOpen: true})
 	g.log.Info("call missed", slog.String("call", id), slog.String("number", number), slog.String("cause", cause.String()))
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -33,6 +34,7 @@ type Gateway struct {
 	sip      *sip.Server
 	webhook  *whatsapp.Webhook
 	registry *registry
+	events   *feed
 	limits   *trunkLimits
 	reaper   *reaper
 	gatherer prometheus.Gatherer
@@ -80,6 +82,7 @@ func New(cfg *config.Config, log *slog.Logger, reg *prometheus.Registry) (*Gatew
 	g := &Gateway{
 		log: log, metrics: newMetrics(reg, Version()), whatsapp: whatsapp.NewMetrics(reg), gatherer: reg,
 		registry: newRegistry(), limits: newTrunkLimits(), drained: make(chan struct{}),
+		events: newFeed(time.Now(), keptNotices, log),
 	}
 	if err := g.open(cfg, reg); err != nil {
 		return nil, errors.Join(err, g.unwind())
@@ -131,7 +134,7 @@ func (g *Gateway) compile(cfg *config.Config) *running {
 	}
 	r.env = &env{
 		cfg: cfg, trunks: sipTrunks{g.sip}, audio: mediaEngine{g.engine}, book: g.store, limits: g.limits,
-		metrics: g.metrics, log: g.log, owed: g.reaper.poke, over: g.over, amend: g.amend, depth: g.depth,
+		metrics: g.metrics, log: g.log, owed: g.reaper.poke, over: g.over, amend: g.amend, depth: g.depth, events: g.events,
 		graph:   func(number string) graph { return r.clients[number] },
 		allowed: g.allowed, refused: func(order, error) {}, named: g.named, talked: func(order, store.Record) {},
 	}

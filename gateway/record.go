@@ -80,7 +80,18 @@ func (c *Call) writeRecord() {
 	if len(c.final.owed) > 0 {
 		c.env.owed()
 	}
+	c.tellEnd()
 	c.logEnd()
+}
+
+// tellEnd tells subscribers of the end. A customer whom nobody talked to was
+// missed; the call has opened the service window, so they may be written to.
+func (c *Call) tellEnd() {
+	r := c.final.record
+	c.env.events.publish(r.EndedAt, callEnded(r))
+	if r.Direction == inbound && r.AnsweredAt.IsZero() {
+		c.env.events.publish(r.EndedAt, callMissed{Record: r, Reason: r.Cause, WindowOpen: true})
+	}
 }
 
 // save tries to write the record until it works or patience is over.

@@ -52,6 +52,7 @@ func (g *Gateway) listen(ctx context.Context, cfg *config.Config) error {
 	g.webhookServer = newServer(mux, writeTimeout, g.log)
 	g.admin = newAdmin(cfg.HTTP.Admin, adminDeps{
 		calls: g, records: g.store, ready: g.readiness, metrics: g.gatherer, log: g.log,
+		events: g.events,
 	})
 	g.adminServer = newServer(g.admin, adminTimeout, g.log)
 	pair, err := loadCertificate(cfg.HTTP.Webhook.TLS)
@@ -131,6 +132,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	g.beginDrain()
 	g.endCalls()
+	g.events.close() // after the last call.ended, before the servers wait for their streams
 	g.shutdown(stop)
 	return errors.Join(err, g.unwind())
 }

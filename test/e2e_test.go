@@ -55,6 +55,21 @@ func talking(ctx context.Context, t *testing.T, r *rig.Rig, o fakemeta.CallOptio
 	return customer, phone
 }
 
+// placed places a call and waits until the gateway is done with its set-up, so
+// that many calls do not all shake hands in the same moment.
+func placed(ctx context.Context, t *testing.T, r *rig.Rig, o fakemeta.CallOptions) *fakemeta.Customer {
+	t.Helper()
+	c, err := r.Meta.Call(ctx, o)
+	must(t, err)
+	select {
+	case <-c.Reached(fakemeta.Ringing):
+	case <-c.Reached(fakemeta.Ended):
+	case <-ctx.Done():
+		t.Fatal(ctx.Err())
+	}
+	return c
+}
+
 // hearing waits until both sides hear each other, from this moment on.
 func hearing(ctx context.Context, t *testing.T, customer *fakemeta.Customer, phone *faketrunk.Call) {
 	t.Helper()

@@ -87,7 +87,7 @@ func TestPreAcceptFails(t *testing.T) {
 		if n := count(verbs(r, x.customer), "pre_accept"); n > 2 {
 			t.Errorf("%s: asked %d times", x.name(), n)
 		}
-		if count(verbs(r, x.customer), "accept") != 1 {
+		if n := count(verbs(r, x.customer), "accept"); n < 1 || n > 2 {
 			t.Errorf("%s: Meta was asked %v", x.name(), verbs(r, x.customer))
 		}
 	}
@@ -121,6 +121,8 @@ func TestAcceptFailsOnce(t *testing.T) {
 
 func customerHears(ctx context.Context, t *testing.T, x trouble, phone *faketrunk.Call) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	if err := x.customer.WaitHeard(ctx, rig.PhoneTone); err != nil {
 		t.Errorf("%s: the customer hears nothing: %v", x.name(), err)
 	}

@@ -149,11 +149,9 @@ func TestTwentyConversations(t *testing.T) {
 	for i := range customers {
 		mine, theirs := tones(i)
 		_, foreign := tones((i + 1) % calls)
-		c, err := r.Meta.Call(ctx, fakemeta.CallOptions{
+		customers[i] = placed(ctx, t, r, fakemeta.CallOptions{
 			Payload: fmt.Sprint(i), Sound: fakemeta.Sound{Tone: mine, Hear: []float64{theirs, foreign}},
 		})
-		must(t, err)
-		customers[i] = c
 	}
 	for i, c := range customers {
 		_, theirs := tones(i)

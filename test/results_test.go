@@ -112,9 +112,7 @@ func TestResultsOfThePBX(t *testing.T) {
 	customers := map[string]*fakemeta.Customer{}
 	for _, row := range rows {
 		for _, name := range []string{row.alone(), row.hunting()} {
-			c, err := r.Meta.Call(ctx, fakemeta.CallOptions{Payload: name})
-			must(t, err)
-			customers[name] = c
+			customers[name] = placed(ctx, t, r, fakemeta.CallOptions{Payload: name})
 		}
 	}
 	for _, row := range rows {

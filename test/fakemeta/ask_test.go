@@ -96,7 +96,7 @@ func (st *story) step(verb, arg string) string {
 		m.Grant(nuria)
 	case "revoke":
 		m.Revoke(nuria)
-	case "talk", "ring", "reject", "early", "fail":
+	case "talk", "ring", "reject", "early", "fail", "break":
 		for n := max(1, number(arg)); n > 0; n-- {
 			if r := st.call(verb); result(r) != "" {
 				return result(r)
@@ -174,6 +174,9 @@ func (st *story) call(how string) graphReply {
 		st.must(st.do("terminate", r.id, ""))
 	case "early":
 		st.must(st.do("terminate", r.id, ""))
+	case "break":
+		st.wait(KindRinging, r.id, 1)
+		st.meta.Customer(r.id).Break(138020)
 	}
 	st.wait(KindTerminate, r.id, 1)
 	return r

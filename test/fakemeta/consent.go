@@ -2,6 +2,7 @@ package fakemeta
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -104,6 +105,15 @@ func (s *Server) answer(who, messageID string, a Answer) error {
 		return fmt.Errorf("answer of %s: %w", who, err)
 	}
 	return nil
+}
+
+// WaitMessage returns the first message that was taken for the user with that
+// number or user id, once there is one.
+func (s *Server) WaitMessage(ctx context.Context, who string) (Request, error) {
+	number := s.named(who).Number
+	return s.requests.wait(ctx, "message to "+who, func(r Request) bool {
+		return r.Action == "messages" && r.Done && s.named(r.To).Number == number
+	})
 }
 
 // take notes an answer and tells it. The ledger's lock is held.

@@ -151,6 +151,19 @@ func TestConsent(t *testing.T) {
 	g.onlyOverLimit()
 }
 
+// TestTooLate: a user who thinks too long finds the request expired.
+func TestTooLate(t *testing.T) {
+	g, clock := strict(t, Options{})
+	g.meta.Consent(nuria, Consent{Answer: GrantPermanent, After: 700 * time.Millisecond})
+	g.must(g.askByTemplate(nuria))
+	clock.Advance(168 * time.Hour)
+	g.must(g.askByTemplate(nuria)) // its answer tells that the first would have come
+	g.wait(KindPermission, "", 1)
+	if a := g.meta.Permission(nuria).Asks; !a[0].Answered.IsZero() || a[1].Answered.IsZero() || len(g.eventsOf(nuria)) != 5 {
+		t.Errorf("the requests are %+v", a)
+	}
+}
+
 // onlyOverLimit wants no violation but that one.
 func (g *gateway) onlyOverLimit() {
 	g.t.Helper()
@@ -221,7 +234,11 @@ func TestWrite(t *testing.T) {
 	if e.field != "messages" || fields(t, e.raw, "text") != `{"body":"Grüezi"}` || e.raw["from"] != nuria {
 		t.Errorf("the message is %v", e.raw)
 	}
-	g.must(g.ask("+34600111222"))
+	r := g.ask("+34600111222")
+	g.must(r)
+	if m, err := g.meta.WaitMessage(g.ctx(), "ES.20"+nuria); err != nil || m.MessageID != r.id {
+		t.Errorf("the message is %+v, %v", m, err)
+	}
 }
 
 // TestMessageRequests has a row for every rule about the body.

@@ -71,7 +71,7 @@ func TestPermissionRules(t *testing.T) {
 		{"an answered call begins a new count", Rules{}, []string{"allow", "ring 3", "talk", "ring 3", "is state = permanent", "ring", "is state = revoked"}},
 		{"a call of the user does not", Rules{}, []string{"allow", "ring 3", "calls and talks", "ring", "is state = revoked"}},
 		{"who is cancelled before the phone rings is not counted", Rules{}, []string{"allow", "early 5", "is streak = 0, 0 nudges, 0 revocations"}},
-		{"nor is what fails", Rules{}, []string{"allow", "fail 5", "is streak = 0, 0 nudges, 0 revocations"}},
+		{"nor is what fails", Rules{}, []string{"allow", "fail 5", "break 5", "is streak = 0, 0 nudges, 0 revocations"}},
 		{"a new grant begins a new count", Rules{}, []string{"allow", "ring 3", "allow", "ring 3", "is state = permanent"}},
 		{"or does not", Rules{KeepStreak: true}, []string{"allow", "ring 3", "allow", "ring", "is state = revoked"}},
 		{"sandbox: five and ten", Rules{Sandbox: true}, []string{

@@ -4,10 +4,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"testing"
 	"time"
 
 	"wagate/config"
@@ -124,25 +122,16 @@ func (c *Call) run() {
 // guard runs one turn of the loop. A panic ends this call and no other.
 func (c *Call) guard(turn func()) {
 	defer c.publish()
-	defer func() {
-		fault := recover()
-		if fault == nil {
-			return
-		}
-		if testing.Testing() {
-			panic(fault)
-		}
-		c.env.metrics.panics.Inc()
-		c.log.Error("call failed", slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
-		c.pending = nil
-		if c.m.Phase >= Ending { // it failed while it was ending: nothing is left to lose
-			c.record(Internal, true)
-			return
-		}
-		c.post(stopWanted{Internal})
-	}()
 	c.now = time.Now()
-	turn()
+	if !contain(c.env.metrics, c.log, turn) {
+		return
+	}
+	c.pending = nil
+	if c.m.Phase >= Ending { // it failed while it was ending: nothing is left to lose
+		c.record(c.m.Cause, true)
+		return
+	}
+	c.post(stopWanted{Internal})
 }
 
 func (c *Call) emit(ev event) { c.pending = append(c.pending, ev) }
@@ -163,19 +152,13 @@ func (c *Call) drain() {
 // back as an input; nil says nothing.
 func (c *Call) do(limit time.Duration, f func(ctx context.Context) input) {
 	c.ops.Go(func() {
-		defer func() {
-			if fault := recover(); fault != nil {
-				if testing.Testing() {
-					panic(fault)
-				}
-				c.env.metrics.panics.Inc()
-				c.log.Error("call failed", slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
-				c.post(stopWanted{Internal})
-			}
-		}()
 		ctx, cancel := context.WithTimeout(c.ctx, limit)
 		defer cancel()
-		if in := f(ctx); in != nil {
+		var in input
+		if contain(c.env.metrics, c.log, func() { in = f(ctx) }) {
+			in = stopWanted{Internal}
+		}
+		if in != nil {
 			c.post(in)
 		}
 	})
@@ -226,9 +209,11 @@ func (c *Call) closeAudio() {
 	c.closers = nil
 	c.mu.Unlock()
 	for _, end := range closers {
-		if err := end.Close(); err != nil {
-			c.log.Debug("audio did not close cleanly", slog.Any("error", err))
-		}
+		contain(c.env.metrics, c.log, func() {
+			if err := end.Close(); err != nil {
+				c.log.Debug("audio did not close cleanly", slog.Any("error", err))
+			}
+		})
 	}
 }
 

@@ -24,6 +24,11 @@ func (g *Gateway) journal(ctx context.Context, events []whatsapp.Journaled) ([]b
 	return g.store.Journal(ctx, rows)
 }
 
+// receive delivers one event; a fault over it loses none of the others.
+func (g *Gateway) receive(ev whatsapp.Event) {
+	contain(g.metrics, g.log, func() { g.deliver(ev) })
+}
+
 // deliver takes a fresh webhook event to the call it is about. It never waits
 // for a call.
 func (g *Gateway) deliver(ev whatsapp.Event) {

@@ -104,7 +104,7 @@ func (g *Gateway) open(cfg *config.Config, reg *prometheus.Registry) (err error)
 		return fmt.Errorf("open sip: %w", err)
 	}
 	g.onExit("sip", g.sip.Close)
-	if g.webhook, err = whatsapp.NewWebhook(cfg.WhatsApp, g.journal, g.deliver, g.whatsapp, g.log); err != nil {
+	if g.webhook, err = whatsapp.NewWebhook(cfg.WhatsApp, g.journal, g.receive, g.whatsapp, g.log); err != nil {
 		return fmt.Errorf("set up webhook: %w", err)
 	}
 	g.reaper = newReaper(g.store, g.metrics, g.log)

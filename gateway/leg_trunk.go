@@ -100,7 +100,7 @@ func (l *trunkLeg) ready(in dialReady) {
 		l.table.refused(Overloaded, l)
 	case errors.Is(in.err, errNotSaved):
 		l.table.refused(StoreFailed, l)
-	case errors.Is(in.err, sip.ErrUnknownTrunk), errors.Is(in.err, sip.ErrTooLarge):
+	case errors.Is(in.err, sip.ErrTooLarge):
 		l.table.refused(Internal, l)
 	default:
 		l.table.refused(Unreachable, l)
@@ -327,9 +327,12 @@ func (l *trunkLeg) release() {
 	}
 	l.giveBack()
 	c := l.call
-	attempt := int(l.table.Leg)
+	attempt, sock := int(l.table.Leg), l.placed.socket
 	if c.m.Phase < Ending { // else it goes with the record
 		c.do(saveLimit, func(ctx context.Context) input {
+			if err := sock.Close(); err != nil { // the next attempt has its own
+				c.log.Debug("audio did not close cleanly", slog.Any("error", err))
+			}
 			if err := c.env.book.DropDialog(ctx, c.id, attempt); err != nil {
 				c.log.Warn("ended dialog cannot be taken off the book", slog.Any("error", err))
 			}

@@ -153,10 +153,13 @@ func (r *reaper) report(debts []store.Debt) {
 	r.metrics.debtOldest.Set(oldest.Seconds())
 }
 
+var errFault = errors.New("the gateway failed over it")
+
 // pay tries one debt once and writes down what came of it; noted is false when
 // that could not be written.
 func (r *reaper) pay(ctx context.Context, d store.Debt) (noted bool) {
-	err := r.attempt(ctx, d)
+	err := errFault
+	contain(r.metrics, r.log, func() { err = r.attempt(ctx, d) })
 	if ctx.Err() != nil {
 		return true // it stays in the book for the next run
 	}

@@ -71,7 +71,7 @@ func (c *Call) endedBy() string {
 // writeRecord puts the record on disk, with what is still owed, in one
 // transaction. It is tried for a while: a full disk may have room again.
 func (c *Call) writeRecord() {
-	c.final.record.Media = c.mediaFigures()
+	contain(c.env.metrics, c.log, func() { c.final.record.Media = c.mediaFigures() })
 	c.endedMetrics()
 	if c.recorded = c.save(); !c.recorded {
 		c.env.metrics.recordFailure.Inc()

@@ -123,6 +123,9 @@ func syncDir(dir string) error {
 
 const (
 	reserveSize = 16 << 20
+	// The part of a small disk that is kept, and in what steps.
+	reserveShare = 8
+	reserveStep  = 64 << 10
 	// fullBelow tells a full disk from a broken one where the engine reports
 	// only a failed write.
 	fullBelow = 1 << 20
@@ -143,11 +146,15 @@ func (r *reserve) spent() bool { return r.full.Load() }
 func (r *reserve) fill() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if st, err := os.Stat(r.path); err == nil && st.Size() == reserveSize {
+	size, free, err := room(filepath.Dir(r.path))
+	if err != nil {
+		return err
+	}
+	if st, err := os.Stat(r.path); err == nil && st.Size() == int64(size) {
 		r.full.Store(false)
 		return nil
 	}
-	if err := r.claim(); err != nil {
+	if err := r.claim(size, free); err != nil {
 		_ = os.Remove(r.path)
 		r.full.Store(true)
 		return fmt.Errorf("keep a reserve on disk: %w", err)
@@ -156,20 +163,16 @@ func (r *reserve) fill() error {
 	return nil
 }
 
-func (r *reserve) claim() error {
-	free, err := freeSpace(filepath.Dir(r.path))
-	if err != nil {
-		return err
-	}
-	if free < 2*reserveSize {
-		return fmt.Errorf("%d MiB free, %d needed", free>>20, 2*reserveSize>>20)
+func (r *reserve) claim(size, free uint64) error {
+	if free < 2*size {
+		return fmt.Errorf("%d KiB free, %d needed", free>>10, 2*size>>10)
 	}
 	f, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	chunk := make([]byte, 1<<20)
-	for range reserveSize / len(chunk) {
+	chunk := make([]byte, reserveStep)
+	for range size / reserveStep {
 		if _, err := f.Write(chunk); err != nil {
 			return errors.Join(err, f.Close())
 		}
@@ -186,9 +189,18 @@ func (r *reserve) give() bool {
 }
 
 func freeSpace(dir string) (uint64, error) {
+	_, free, err := room(dir)
+	return free, err
+}
+
+// room returns how large the reserve on a directory's disk is to be, and what is
+// free there. A small disk keeps a small reserve.
+func room(dir string) (reserve, free uint64, err error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {
-		return 0, fmt.Errorf("look at the file system of %s: %w", dir, err)
+		return 0, 0, fmt.Errorf("look at the file system of %s: %w", dir, err)
 	}
-	return st.Bavail * uint64(st.Bsize), nil
+	block := uint64(st.Bsize)
+	reserve = min(reserveSize, st.Blocks*block/reserveShare)
+	return reserve / reserveStep * reserveStep, st.Bavail * block, nil
 }

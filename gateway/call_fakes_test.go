@@ -196,11 +196,11 @@ func (s fakeSocket) Reoffer([]byte) ([]byte, error) { return nil, errors.New("no
 // fakeCaller is the INVITE of a trunk.
 type fakeCaller struct{ *ledger }
 
-func (c fakeCaller) State() []byte    { return []byte("caller") }
-func (c fakeCaller) Ring()            { c.write("180") }
-func (c fakeCaller) Answer([]byte)    { c.write("200") }
-func (c fakeCaller) Bye(r sip.Reason) { c.write("BYE caller") }
-func (c fakeCaller) Abandon()         { c.write("abandon caller") }
+func (c fakeCaller) State() []byte  { return []byte("caller") }
+func (c fakeCaller) Ring()          { c.write("180") }
+func (c fakeCaller) Answer([]byte)  { c.write("200") }
+func (c fakeCaller) Bye(sip.Reason) { c.write("BYE caller") }
+func (c fakeCaller) Abandon()       { c.write("abandon caller") }
 func (c fakeCaller) Refuse(status int, r sip.Reason, _ time.Duration) {
 	c.write(strconv.Itoa(status) + " " + r.WAError)
 }

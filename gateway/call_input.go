@@ -56,9 +56,10 @@ func (c *Call) handle(in input) {
 		return
 	}
 	switch in := in.(type) {
-	case legInput:
-		if leg := c.leg(in.leg()); leg != nil {
-			leg.take(in)
+	case graphDone, answerApplied, peerUp, peerHeard, audioFailed, setupLate, legTimeout, dialReady, sipNews:
+		news := in.(legInput)
+		if leg := c.leg(news.leg()); leg != nil {
+			leg.take(news)
 		}
 	case begun:
 		c.begun(in.err)

@@ -91,18 +91,17 @@ func (c *Call) retryFor(why Cause) time.Duration {
 	if c.retryAfter > 0 {
 		return c.retryAfter
 	}
-	switch why {
-	case Overloaded:
-		return overloadRetry
-	case Draining:
+	if why == Draining {
 		return c.env.cfg.Limits.DrainTimeout
-	case StoreFailed:
-		return storeRetry
-	case Limited:
-		return limitRetry
-	default: //exhaustive:ignore // the others do not pass by waiting
-		return 0
 	}
+	return retryLater[why]
+}
+
+// retryLater has the causes that pass by waiting.
+var retryLater = map[Cause]time.Duration{
+	Overloaded:  overloadRetry,
+	StoreFailed: storeRetry,
+	Limited:     limitRetry,
 }
 
 const (

@@ -64,7 +64,10 @@ func showMedia(end media.Endpoint) *mediaView {
 	}
 }
 
-var errDraining = errors.New("draining")
+var (
+	errDraining   = errors.New("draining")
+	errNotServing = errors.New("not serving yet")
+)
 
 const readyLimit = time.Second
 
@@ -73,9 +76,11 @@ func (g *Gateway) readiness(ctx context.Context) []check {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
 	checks := []check{{"store", g.store.Ping(ctx)}}
-	drain := check{name: "taking calls"}
+	listening, drain := check{name: "sip"}, check{name: "taking calls"}
 	if g.draining.Load() {
 		drain.err = errDraining
+	} else if !g.sip.Serving() {
+		listening.err = errNotServing
 	}
-	return append(checks, drain)
+	return append(checks, listening, drain)
 }

@@ -134,6 +134,9 @@ func (s *Server) Serve(ctx context.Context, incoming func(*Session, Incoming)) e
 	return nil
 }
 
+// Serving tells whether calls are taken: Serve runs, and no drain has begun.
+func (s *Server) Serving() bool { return s.serving.Load() && !s.draining.Load() }
+
 // Reload swaps the trunks, whole or not at all. Calls that are up keep the
 // trunk that they were born with, and its addresses.
 func (s *Server) Reload(trunks []config.Trunk) error {

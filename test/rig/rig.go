@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"sync"
@@ -100,8 +101,34 @@ func (r *Rig) StartGateway() error {
 		defer close(r.ended)
 		r.err = g.Run(ctx)
 	}()
-	return nil
+	return r.ready(ctx)
 }
+
+// ready waits until the gateway takes calls from both sides.
+func (r *Rig) ready(ctx context.Context) error {
+	poll := time.NewTicker(readyPoll)
+	defer poll.Stop()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.Gateway.AdminAddr()+"/readyz", nil)
+		if err != nil {
+			return err
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err == nil {
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-r.ended:
+			return errors.Join(errors.New("the gateway ended at once"), r.err)
+		case <-poll.C:
+		}
+	}
+}
+
+const readyPoll = 5 * time.Millisecond
 
 // StopGateway ends the gateway's calls and the gateway.
 func (r *Rig) StopGateway() error {
@@ -134,7 +161,7 @@ func (r *Rig) Close() (err error) {
 }
 
 // Configure returns the settings of a gateway on loopback, with one number, one
-// trunk and one route.
+// trunk and a route each way.
 func Configure(dir, graphURL, target string) *config.Config {
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	c := config.Default()
@@ -157,9 +184,15 @@ func Configure(dir, graphURL, target string) *config.Config {
 	trunk.Targets = []config.Target{{URI: target}}
 	trunk.MaxCalls, trunk.MaxCPS = 1000, 1000
 	c.Trunks = []config.Trunk{trunk}
-	c.Routes = []config.Route{{
-		Name: "support", Direction: "inbound", Match: config.Match{Number: "support"},
-		Trunk: "pbx", To: "600", RingTimeout: 28 * time.Second,
-	}}
+	c.Routes = []config.Route{
+		{
+			Name: "support", Direction: "inbound", Match: config.Match{Number: "support"},
+			Trunk: "pbx", To: "600", RingTimeout: 28 * time.Second,
+		},
+		{
+			Name: "dial-out", Direction: "outbound", Match: config.Match{Trunk: "pbx"},
+			Number: config.Names{"support"}, Countries: []string{"ES", "PT"}, RingTimeout: 45 * time.Second,
+		},
+	}
 	return c
 }

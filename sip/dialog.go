@@ -145,6 +145,9 @@ func (s *Server) ackFor(t *trunk, d *dialog, seq uint32, creds field) ([]byte, e
 	return m.bytes(), to
 }
 
+// stray is why a call ends that nobody here has.
+var stray = Reason{Q850: 16, Text: "nobody waits for it", WAError: "cancelled"}
+
 // endStray ends a call that nobody here has any more, or never had: a late or
 // a forked 2xx. Each is acknowledged; the BYE goes out once per dialog.
 func (s *Server) endStray(t *trunk, m *message, r Reason) {

@@ -87,7 +87,7 @@ func (s *Server) straggler(m *message, v via, fl flow) {
 	if c != nil && c.inbox.put(gotResponse{tx: c.answeredBy(), m: m}) {
 		return
 	}
-	s.endStray(t, m, Reason{})
+	s.endStray(t, m, stray)
 }
 
 // takeRequest routes a request that the gate let through.

@@ -47,7 +47,7 @@ func (c *Session) serve(m *message) {
 		c.s.incoming(c, incomingOf(c.trunk, m))
 	}()
 	if c.notify == nil && c.phase == phaseOffered && !c.refusalQueued() {
-		c.refuse(refusal{status: 500, reason: Reason{Q850: 41}}) // nobody took it
+		c.refuse(refusal{status: 500, reason: Reason{Q850: 41, WAError: "internal"}}) // nobody took it
 	}
 	c.run()
 }
@@ -192,7 +192,7 @@ func (c *Session) noAck() {
 	c.settle()
 	c.phase = phaseUp
 	c.tell(NoAck{})
-	r := Reason{Q850: 102, Text: "no ACK"}
+	r := Reason{Q850: 102, Text: "no ACK", WAError: "answer_failed"}
 	if c.wantEnd {
 		r = c.endWith
 	}

@@ -256,11 +256,11 @@ func (tx *clientTx) hand(m *message) {
 		tx.hushed = true
 		tx.mu.Unlock()
 		if !hushed {
-			tx.s.cancel(tx, Reason{})
+			tx.s.cancel(tx, stray)
 			tx.lingerFor(tx.s.tm.limit())
 		}
 	case m.status < 300:
-		tx.s.endStray(tx.trunk, m, Reason{})
+		tx.s.endStray(tx.trunk, m, stray)
 	}
 }
 

@@ -1,7 +1,5 @@
 package config
 
-import "fmt"
-
 // Pending names the sections of the file whose work is not built yet: they
 // were checked but have no effect. It is empty for a Config that was not read
 // from a file.
@@ -25,9 +23,7 @@ func (c *Config) findPending(written func(path string) bool) (names []string) {
 		note(path+".allow_pstn", t.AllowPSTN)
 		note(path+".transfer_targets", len(t.TransferTargets) > 0)
 	}
-	for i, r := range c.Routes {
-		note(fmt.Sprintf("routes[%d] (%s, outbound)", i, r.Name), r.Direction == outbound)
-	}
-	note("permissions", written("permissions"))
+	note("permissions.announce", c.Permissions.Announce)
+	note("permissions.callback", c.Permissions.Callback)
 	return names
 }

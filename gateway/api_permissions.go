@@ -16,19 +16,6 @@ type consent interface {
 	request(ctx context.Context, number string, user whatsapp.User) (permissionView, error)
 }
 
-// permissionView is what a customer allows a business number, as the API shows
-// it.
-type permissionView struct {
-	State         string   `json:"state"` // none, requested, temporary, permanent, declined or revoked
-	GrantedAt     jsonTime `json:"granted_at"`
-	UsableUntil   jsonTime `json:"usable_until"`    // when we stop using it; null: never, or there is none
-	MetaExpiresAt jsonTime `json:"meta_expires_at"` // when it ends at Meta; null: never, or there is none
-	Requests24h   int      `json:"requests_24h"`
-	Requests7d    int      `json:"requests_7d"`
-	NextRequestAt jsonTime `json:"next_request_at"` // when the customer may be asked; null: nobody knows, or never
-	Unanswered    int      `json:"unanswered"`      // calls in a row
-}
-
 func (a *admin) showPermission(w http.ResponseWriter, r *http.Request) {
 	if !onlyParams(w, r) {
 		return

@@ -3,7 +3,6 @@ package gateway
 import (
 	"encoding/json"
 	"errors"
-	"maps"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -64,8 +63,10 @@ func TestPermissionHasTheFieldsOfTheContract(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{"granted_at", "meta_expires_at", "next_request_at", "requests_24h", "requests_7d", "state", "unanswered", "usable_until"}
-	if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, want) {
-		t.Errorf("fields %v, want %v", names, want)
+	for _, name := range want {
+		if _, ok := got[name]; !ok {
+			t.Errorf("there is no %s in %s", name, w.Body)
+		}
 	}
 	if got["granted_at"] != nil || got["next_request_at"] != "2026-11-22T09:00:00.123Z" || got["state"] != "requested" {
 		t.Errorf("%s", w.Body)

@@ -35,11 +35,13 @@ func (g *Gateway) deliver(ev whatsapp.Event) {
 	switch ev := ev.(type) {
 	case whatsapp.Offer:
 		g.offered(ev)
+		g.tellLedger(ev)
 	case whatsapp.Answer, whatsapp.Status, whatsapp.Terminate:
 		g.news(ev)
+		g.tellLedger(ev)
 	case whatsapp.PermissionReply, whatsapp.Spoke, whatsapp.MessageFailed, whatsapp.UserMoved:
 		g.outcome(ev, whatsapp.OutcomeDelivered)
-		g.done(ev.About().Key)
+		g.tellLedger(ev) // which marks it done
 	}
 }
 

@@ -37,9 +37,11 @@ type Gateway struct {
 	events   *feed
 	limits   *trunkLimits
 	reaper   *reaper
-	gatherer prometheus.Gatherer
-	current  atomic.Pointer[running]
-	deepest  atomic.Int64
+
+	permissions *permissions
+	gatherer    prometheus.Gatherer
+	current     atomic.Pointer[running]
+	deepest     atomic.Int64
 
 	webhookListener, adminListener net.Listener
 	webhookServer, adminServer     *http.Server
@@ -119,6 +121,9 @@ func (g *Gateway) open(cfg *config.Config, reg *prometheus.Registry) (err error)
 		}
 		return nil
 	}
+	g.permissions = newPermissions(g.store, g.asker, func() config.Permissions { return g.current.Load().cfg.Permissions },
+		newPermissionMetrics(reg), g.log)
+	g.permissions.changed = g.consentChanged
 	g.adopt(g.compile(cfg))
 	if err := g.recoverCalls(ctx); err != nil {
 		return fmt.Errorf("end the calls of the last run: %w", err)
@@ -136,9 +141,17 @@ func (g *Gateway) compile(cfg *config.Config) *running {
 		cfg: cfg, trunks: sipTrunks{g.sip}, audio: mediaEngine{g.engine}, book: g.store, limits: g.limits,
 		metrics: g.metrics, log: g.log, owed: g.reaper.poke, over: g.over, amend: g.amend, depth: g.depth, events: g.events,
 		graph:   func(number string) graph { return r.clients[number] },
-		allowed: g.allowed, refused: func(order, error) {}, named: g.named, talked: func(order, store.Record) {},
+		allowed: g.allowed, refused: g.callRefused, named: g.named, talked: g.talked,
 	}
 	return r
+}
+
+// asker is the Graph API of a number, for permissions.
+func (g *Gateway) asker(number string) asker {
+	if client := g.current.Load().clients[number]; client != nil {
+		return client
+	}
+	return nil
 }
 
 func (g *Gateway) adopt(r *running) {

@@ -139,11 +139,5 @@ func (l *callerLeg) describe(offer []byte, trunk config.Trunk) Cause {
 	return NoCause
 }
 
-// allowed says whether a customer may be called. Nobody has said so yet, and
-// without permission no request leaves.
-func (g *Gateway) allowed(context.Context, order) error {
-	return nil
-}
-
 // named lets webhooks find a call that we placed.
 func (g *Gateway) named(c *Call, id whatsapp.CallID) { g.registry.name(c, id) }

@@ -81,6 +81,7 @@ func (c *Call) writeRecord() {
 		c.env.owed()
 	}
 	c.tellEnd()
+	c.env.talked(c.order, c.final.record)
 	c.logEnd()
 }
 

@@ -115,6 +115,11 @@ func (g *Gateway) undone(ctx context.Context, now time.Time, events []store.Even
 		offer, isOffer := ev.(whatsapp.Offer)
 		_, isEnd := ev.(whatsapp.Terminate)
 		switch {
+		case aboutPermission(ev):
+			if err := g.permissions.apply(ctx, ev); err != nil {
+				g.log.Error("permissions do not know of an event", slog.String("kind", row.Kind), slog.Any("error", err))
+			}
+			continue // applied and marked done in one
 		case isOffer && g.registry.isRecorded(offer.CallID): // it ended before its intent was on disk
 		case isOffer:
 			g.registry.bury(offer.CallID, now, true)
@@ -131,6 +136,16 @@ func (g *Gateway) undone(ctx context.Context, now time.Time, events []store.Even
 		}
 	}
 	return calls, nil
+}
+
+// aboutPermission tells the events whose whole effect is in the ledger.
+func aboutPermission(ev whatsapp.Event) bool {
+	switch ev.(type) {
+	case whatsapp.PermissionReply, whatsapp.Spoke, whatsapp.MessageFailed, whatsapp.UserMoved:
+		return true
+	case whatsapp.Offer, whatsapp.Answer, whatsapp.Status, whatsapp.Terminate:
+	}
+	return false
 }
 
 func (g *Gateway) callOf(offer whatsapp.Offer, now time.Time) store.Call {

@@ -220,7 +220,7 @@ func (c *Session) accepted(m *message) {
 			c.sendACK()
 			return
 		}
-		c.s.endStray(c.trunk, m, Reason{Q850: 26, Text: "answered elsewhere", WAError: "cancelled"})
+		c.s.endStray(c.trunk, m, Reason{Q850: 26, Text: "forked", WAError: "cancelled"})
 		return
 	case phasePrepared, phaseOffered, phaseUnacked, phaseOver: // no INVITE of ours
 		return

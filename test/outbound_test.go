@@ -33,7 +33,7 @@ func refused(ctx context.Context, t *testing.T, c *faketrunk.Call) (status int, 
 }
 
 func TestAgentAndCustomerHearEachOther(t *testing.T) {
-	r, ctx := rigged(t, rig.Options{})
+	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	r.Meta.Callee("", fakemeta.Callee{Ring: 100 * time.Millisecond, Answer: 300 * time.Millisecond})
 	call := dial(ctx, t, r, "+"+dialledCustomer)
 	must(t, call.Wait(ctx, faketrunk.Rung))
@@ -50,7 +50,7 @@ func TestAgentAndCustomerHearEachOther(t *testing.T) {
 }
 
 func TestCustomerDeclines(t *testing.T) {
-	r, ctx := rigged(t, rig.Options{})
+	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	r.Meta.Callee("", fakemeta.Callee{Reject: 200 * time.Millisecond})
 	call := dial(ctx, t, r, dialledCustomer) // without the plus
 	if status, word := refused(ctx, t, call); status != 603 || word != "declined" {
@@ -60,7 +60,7 @@ func TestCustomerDeclines(t *testing.T) {
 }
 
 func TestAgentGivesUpWhileItRings(t *testing.T) {
-	r, ctx := rigged(t, rig.Options{})
+	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	r.Meta.Callee("", fakemeta.Callee{Never: true})
 	call := dial(ctx, t, r, "+"+dialledCustomer)
 	must(t, call.Wait(ctx, faketrunk.Rung))
@@ -72,7 +72,7 @@ func TestAgentGivesUpWhileItRings(t *testing.T) {
 }
 
 func TestDialledNumbersThatLeadNowhere(t *testing.T) {
-	r, ctx := rigged(t, rig.Options{})
+	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	for _, row := range []struct {
 		to     string
 		status int
@@ -92,7 +92,7 @@ func TestDialledNumbersThatLeadNowhere(t *testing.T) {
 }
 
 func TestConnectReplyIsLostOnTheWire(t *testing.T) {
-	r, ctx := rigged(t, rig.Options{})
+	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	r.Meta.Callee("", fakemeta.Callee{Ring: 200 * time.Millisecond, Answer: 500 * time.Millisecond})
 	r.Meta.Fail(fakemeta.Fault{Kind: fakemeta.LoseReply, Action: "connect", Times: 1})
 	call := dial(ctx, t, r, "+"+dialledCustomer)

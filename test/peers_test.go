@@ -5,7 +5,6 @@ package test
 import (
 	"context"
 	"testing"
-	"time"
 
 	"wagate/config"
 	"wagate/store"
@@ -135,30 +134,16 @@ func TestBaresipAndTheCustomerHearEachOther(t *testing.T) {
 // waitTalked waits until the customer has heard so many seconds of the phone.
 func waitTalked(ctx context.Context, t *testing.T, c *fakemeta.Customer, seconds float64) {
 	t.Helper()
-	until(ctx, t, "sound to go on", func() bool { return c.Meter().Written().Seconds() > seconds })
+	eventually(ctx, t, "sound to go on", func() bool { return c.Meter().Written().Seconds() > seconds })
 }
 
 func waitPhase(ctx context.Context, t *testing.T, r *rig.Rig, want string) {
 	t.Helper()
-	until(ctx, t, "a call that is "+want, func() bool {
+	eventually(ctx, t, "a call that is "+want, func() bool {
 		var page struct {
 			Calls []struct{ Phase string }
 		}
 		get(ctx, t, r, "/api/v1/calls", &page)
 		return len(page.Calls) == 1 && page.Calls[0].Phase == want
 	})
-}
-
-// until waits for something that nobody announces.
-func until(ctx context.Context, t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	poll := time.NewTicker(20 * time.Millisecond)
-	defer poll.Stop()
-	for !holds() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("waited in vain for %s", what)
-		case <-poll.C:
-		}
-	}
 }

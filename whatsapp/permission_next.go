@@ -15,25 +15,25 @@ const (
 )
 
 // Replied is what the customer, or Meta in the customer's place, says. Of two
-// words of the same second the stricter holds.
+// words of the same second the stricter holds. A grant, and Meta's taking one
+// back, begin a new row of unanswered calls.
 func (p Permission) Replied(r PermissionReply) Permission {
 	at := instant(r.At)
 	p = p.answered(r, at)
+	if r.Accept || r.Automatic {
+		p = p.fresh(at) // whether or not it is the last word
+	}
 	said := wordOf(r)
 	if at.Before(p.SaidAt) || at.Equal(p.SaidAt) && strictness(said) <= strictness(p.Said) {
 		return p
 	}
 	p.Said, p.SaidAt = said, at
 	switch said {
-	case Temporary, Permanent:
+	case Temporary:
+		p.GrantedAt, p.Expires = at, endOf(r.Expires, at)
+	case Permanent:
 		p.GrantedAt, p.Expires = at, time.Time{}
-		if said == Temporary {
-			p.Expires = endOf(r.Expires, at)
-		}
-		p = p.fresh(at)
-	case Revoked:
-		p = p.fresh(at)
-	case Declined, NoConsent, Requested:
+	case NoConsent, Requested, Declined, Revoked:
 	}
 	return p
 }
@@ -183,7 +183,9 @@ func (p Permission) fresh(at time.Time) Permission {
 func (p Permission) Rang(id CallID, at time.Time) Permission {
 	p.Rung = put(p.Rung, Mark{instant(at), markOf(id)}, maxMissed)
 	last := p.Rung[len(p.Rung)-1].At
-	p.Rung = but(p.Rung, func(m Mark) bool { return m.At.Before(last.Add(-week)) })
+	p.Rung = but(p.Rung, func(m Mark) bool {
+		return m.At.Before(last.Add(-week)) && !slices.ContainsFunc(p.Missed, m.same)
+	})
 	return p
 }
 

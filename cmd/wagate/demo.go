@@ -40,8 +40,9 @@ func (d demoCmd) Run(ctx context.Context, term terminal) (err error) {
 	if d.Calls < 1 || d.Calls > 500 {
 		return usageError{errors.New("--calls takes 1 to 500")}
 	}
-	r, err := rig.Start(ctx, rig.Options{Config: func(c *config.Config) {
+	r, err := rig.Start(ctx, rig.Options{Meta: fakemeta.Options{StrictPermissions: true}, Config: func(c *config.Config) {
 		c.Limits.Calls = max(c.Limits.Calls, d.Calls)
+		rig.DialOut(c)
 	}})
 	if err != nil {
 		return err
@@ -79,17 +80,29 @@ func (d demoCmd) listen(ctx context.Context, term terminal, r *rig.Rig) error {
 	}
 }
 
-// round is d.Calls calls at once, from the first ring to the books.
+// round is d.Calls calls at once from customers to desk phones, then as many
+// from desk phones to these customers, from the first ring to the books.
 func (d demoCmd) round(ctx context.Context, term terminal, r *rig.Rig) error {
-	calls := make([]*demoCall, d.Calls)
+	calls := make([]*demoCall, 2*d.Calls)
 	phones := phoneBook{found: map[string]*faketrunk.Call{}}
 	collecting, stop := context.WithCancel(ctx)
 	defer stop()
 	var collector, talking sync.WaitGroup
 	collector.Go(func() { phones.collect(collecting, r.PBX) })
 	for i := range calls {
-		calls[i] = &demoCall{number: i + 1, byPhone: i%2 == 1}
-		talking.Go(func() { calls[i].err = calls[i].play(ctx, r, &phones, d.Talk) })
+		calls[i] = &demoCall{number: i + 1, byPhone: i%2 == 1, outbound: i >= d.Calls}
+	}
+	for _, c := range calls[:d.Calls] {
+		talking.Go(func() { c.err = c.play(ctx, r, &phones, d.Talk) })
+	}
+	talking.Wait()
+	for i, c := range calls[d.Calls:] {
+		if calls[i].customer == nil {
+			c.err = errors.New("there is no customer to call")
+			continue
+		}
+		c.who = calls[i].customer.User().Number // whose call has opened the window for a request
+		talking.Go(func() { c.err = c.playOut(ctx, r, d.Talk) })
 	}
 	talking.Wait()
 	stop()
@@ -119,6 +132,9 @@ func complaints(r *rig.Rig) error {
 type demoCall struct {
 	number   int
 	byPhone  bool // who hangs up
+	outbound bool
+	who      string          // the customer that a desk phone calls
+	refused  *faketrunk.Call // the try without permission
 	customer *fakemeta.Customer
 	phone    *faketrunk.Call
 	marker   *tone.Marker
@@ -149,6 +165,11 @@ func (c *demoCall) play(ctx context.Context, r *rig.Rig, phones *phoneBook, talk
 	if c.phone == nil {
 		return errors.New("no phone rang")
 	}
+	return c.converse(ctx, patient, talk)
+}
+
+// converse is a call that is up: both hear each other, talk, and one hangs up.
+func (c *demoCall) converse(ctx, patient context.Context, talk time.Duration) error {
 	if err := errors.Join(c.customer.WaitHeard(patient, rig.PhoneTone), c.phone.Audio().Meter().Wait(patient, rig.CustomerTone)); err != nil {
 		return err
 	}

@@ -16,11 +16,11 @@ import (
 // should have been heard was not.
 func (d demoCmd) tell(term terminal, r *rig.Rig, calls []*demoCall) error {
 	for _, c := range calls {
-		if c.customer != nil && (d.Ladder || len(calls) <= demoLadders) {
+		if c.customer != nil && (d.Ladder || len(calls) <= 2*demoLadders) {
 			c.ladder(term, r)
 		}
 	}
-	head := []string{"call", "customer hears", "delay", "lost", "phone hears", "delay", "lost", "ended by", "result"}
+	head := []string{"call", "from", "customer hears", "delay", "lost", "phone hears", "delay", "lost", "ended by", "result"}
 	var rows [][]string
 	failed := 0
 	for _, c := range calls {
@@ -46,7 +46,7 @@ func (d demoCmd) tell(term terminal, r *rig.Rig, calls []*demoCall) error {
 func (c *demoCall) row() (cells []string, ok bool) {
 	name := fmt.Sprint(c.number)
 	if c.customer == nil || c.phone == nil {
-		return []string{name, "", "", "", "", "", "", "", fmt.Sprint(c.err)}, false
+		return []string{name, c.from(), "", "", "", "", "", "", "", fmt.Sprint(c.err)}, false
 	}
 	report := c.customer.Report()
 	audio := c.phone.Audio()
@@ -67,9 +67,16 @@ func (c *demoCall) row() (cells []string, ok bool) {
 		result = c.err.Error()
 	}
 	return []string{
-		name, customerHears, delay(toCustomer), fmt.Sprint(missing),
+		name, c.from(), customerHears, delay(toCustomer), fmt.Sprint(missing),
 		phoneHears, delay(toPhone), fmt.Sprint(audio.Reception().Missing), by, result,
 	}, one && two && c.err == nil
+}
+
+func (c *demoCall) from() string {
+	if c.outbound {
+		return "desk phone"
+	}
+	return "customer"
 }
 
 // heard says which tone was heard, and how loud.
@@ -101,7 +108,11 @@ type rung struct {
 func (c *demoCall) ladder(term terminal, r *rig.Rig) {
 	rungs := append(c.metaRungs(r.Meta), c.phoneRungs()...)
 	slices.SortStableFunc(rungs, func(a, b rung) int { return a.at.Compare(b.at) })
-	term.say("\ncall %d: %s (+%s) calls, extension 600 answers", c.number, c.customer.User().Name, c.customer.User().Number)
+	if c.outbound {
+		term.say("\ncall %d: extension 201 calls +%s, who is asked first and says yes", c.number, c.who)
+	} else {
+		term.say("\ncall %d: %s (+%s) calls, extension 600 answers", c.number, c.customer.User().Name, c.customer.User().Number)
+	}
 	term.say("%9s  %-40s%s", "", "Meta                           gateway", "                      PBX")
 	for _, line := range rungs {
 		term.say("%7.0fms  %s", float64(line.at.Sub(rungs[0].at))/float64(time.Millisecond), line.text)
@@ -132,6 +143,9 @@ func (c *demoCall) metaRungs(meta *fakemeta.Server) []rung {
 		}
 	}
 	for _, q := range meta.Requests() {
+		if c.outbound && q.Action == "messages" && strings.HasSuffix(q.To, c.who) {
+			all = append(all, rung{q.At, arrow("permission request "+fmt.Sprint(q.Status), false)})
+		}
 		if q.CallID == c.customer.ID() {
 			all = append(all, rung{q.At, arrow(fmt.Sprintf("%s %d", q.Action, q.Status), false)})
 		}
@@ -144,7 +158,11 @@ func (c *demoCall) phoneRungs() []rung {
 		return nil
 	}
 	var all []rung
-	for _, m := range c.phone.Messages() {
+	messages := c.phone.Messages()
+	if c.refused != nil {
+		messages = append(c.refused.Messages(), messages...)
+	}
+	for _, m := range messages {
 		all = append(all, rung{m.At, strings.Repeat(" ", ladderBlank) + arrow(firstLine(m), m.In)})
 	}
 	return all

@@ -161,7 +161,7 @@ func (r *Rig) Close() (err error) {
 }
 
 // Configure returns the settings of a gateway on loopback, with one number, one
-// trunk and a route each way.
+// trunk and one route.
 func Configure(dir, graphURL, target string) *config.Config {
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	c := config.Default()
@@ -184,15 +184,18 @@ func Configure(dir, graphURL, target string) *config.Config {
 	trunk.Targets = []config.Target{{URI: target}}
 	trunk.MaxCalls, trunk.MaxCPS = 1000, 1000
 	c.Trunks = []config.Trunk{trunk}
-	c.Routes = []config.Route{
-		{
-			Name: "support", Direction: "inbound", Match: config.Match{Number: "support"},
-			Trunk: "pbx", To: "600", RingTimeout: 28 * time.Second,
-		},
-		{
-			Name: "dial-out", Direction: "outbound", Match: config.Match{Trunk: "pbx"},
-			Number: config.Names{"support"}, Countries: []string{"ES", "PT"}, RingTimeout: 45 * time.Second,
-		},
-	}
+	c.Routes = []config.Route{{
+		Name: "support", Direction: "inbound", Match: config.Match{Number: "support"},
+		Trunk: "pbx", To: "600", RingTimeout: 28 * time.Second,
+	}}
 	return c
+}
+
+// DialOut lets the desk phones of the trunk call customers in Spain and
+// Portugal; for Options.Config.
+func DialOut(c *config.Config) {
+	c.Routes = append(c.Routes, config.Route{
+		Name: "dial-out", Direction: "outbound", Match: config.Match{Trunk: "pbx"},
+		Number: config.Names{"support"}, Countries: []string{"ES", "PT"}, RingTimeout: 45 * time.Second,
+	})
 }

@@ -1,0 +1,72 @@
+package test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"wagate/test/fakemeta"
+	"wagate/test/faketrunk"
+	"wagate/test/rig"
+)
+
+// TestAgentNeedsPermission: refused without it, while the customer is asked;
+// granted, the next call goes through; revoked, the one after does not.
+func TestAgentNeedsPermission(t *testing.T) {
+	r, ctx := rigged(t, rig.Options{Config: rig.DialOut, Meta: fakemeta.Options{StrictPermissions: true}})
+	r.Meta.Callee("", fakemeta.Callee{Answer: 100 * time.Millisecond})
+	r.Meta.Consent(dialledCustomer, fakemeta.Consent{Answer: fakemeta.GrantTemporary})
+	r.Meta.Write(dialledCustomer, "hello") // opens the window for a free-form request
+	_, err := r.Meta.WaitDelivery(ctx, func(d fakemeta.Delivery) bool { return d.Has(fakemeta.KindText, "") && d.Status == 200 })
+	must(t, err)
+
+	first := dial(ctx, t, r, "+"+dialledCustomer)
+	if status, word := refused(ctx, t, first); status != 403 || word != "no_permission" {
+		t.Errorf("without permission: %d %q, want 403 no_permission", status, word)
+	}
+	_, err = r.Meta.WaitMessage(ctx, dialledCustomer)
+	must(t, err)
+	_, err = r.Meta.WaitDelivery(ctx, func(d fakemeta.Delivery) bool { return d.Has(fakemeta.KindPermission, "") && d.Status == 200 })
+	must(t, err)
+	permitted := func(want string) func() bool {
+		return func() bool {
+			var state struct{ State string }
+			get(ctx, t, r, "/api/v1/permissions/support/+"+dialledCustomer, &state)
+			return state.State == want
+		}
+	}
+	eventually(ctx, t, "the grant", permitted("temporary"))
+
+	second := dial(ctx, t, r, "+"+dialledCustomer)
+	must(t, second.Wait(ctx, faketrunk.Up))
+	must(t, second.Audio().Meter().Wait(ctx, rig.CustomerTone))
+	must(t, second.Hangup(ctx))
+	must(t, r.Meta.WaitQuiet(ctx))
+
+	r.Meta.Revoke(dialledCustomer)
+	eventually(ctx, t, "the revocation", permitted("revoked"))
+	third := dial(ctx, t, r, "+"+dialledCustomer)
+	if status, word := refused(ctx, t, third); status != 403 || word != "no_permission" {
+		t.Errorf("after the revocation: %d %q, want 403 no_permission", status, word)
+	}
+	if n := len(r.Meta.Books()); n != 1 {
+		t.Errorf("%d calls at Meta, want the permitted one", n)
+	}
+	for _, v := range r.Meta.Violations() {
+		t.Errorf("Meta would complain: %+v", v)
+	}
+}
+
+// eventually waits for something that nobody announces.
+func eventually(ctx context.Context, t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for !holds() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("waited in vain for %s", what)
+		case <-poll.C:
+		}
+	}
+}

@@ -49,7 +49,6 @@ type permissionWorld struct {
 	streak    int
 	window    time.Time
 	max       int
-	revoked   int // by Meta
 }
 
 // late is a webhook on its way.

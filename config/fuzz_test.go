@@ -36,7 +36,7 @@ func FuzzLoad(f *testing.F) {
 				t.Fatalf("loaded but not valid: %v", err)
 			}
 		}
-		if d := time.Since(start); d > 10*time.Second {
+		if d := time.Since(start); d > time.Minute {
 			t.Fatalf("%d bytes took %v", len(text), d)
 		}
 	})
@@ -69,7 +69,7 @@ func TestHostileFilesAreRefusedQuickly(t *testing.T) {
 			} else if len(err.Error()) > 1<<20 {
 				t.Errorf("a message of %d bytes", len(err.Error()))
 			}
-			if d := time.Since(start); d > 5*time.Second {
+			if d := time.Since(start); d > time.Minute { // far from what a quadratic reader would take; the figure is the machine's
 				t.Errorf("took %v", d)
 			}
 		})

@@ -43,6 +43,9 @@ type User struct {
 	Username     string
 }
 
+// Callee returns the names by which the user can be called or asked.
+func (u User) Callee() Callee { return Callee{Number: u.Number, UserID: u.UserID} }
+
 // Direction says who called.
 type Direction uint8
 

@@ -66,3 +66,14 @@ func (e *PermissionError) Error() string {
 
 // Limited says that the customer allows it and a limit of Meta's does not.
 func (e *PermissionError) Limited() bool { return e.Reason == ReasonCalls }
+
+// Askable says that a grant is what is missing: the customer may be asked, as
+// far as the limits of requests allow.
+func (e *PermissionError) Askable() bool {
+	switch e.Reason {
+	case ReasonNone, ReasonRequested, ReasonDeclined, ReasonRevoked, ReasonExpired, ReasonWindow:
+		return true
+	case ReasonUnanswered, ReasonCalls, ReasonGranted, ReasonAskedDay, ReasonAskedWeek, ReasonHeld:
+	}
+	return false
+}

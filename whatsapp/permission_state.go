@@ -39,6 +39,8 @@ func (l Limit) reached(at time.Time) bool { return l.Until.After(at) || l.Max > 
 const (
 	// clockSlack is how far Meta's clock may be from ours.
 	clockSlack = 5 * time.Second
+	// sameExpiry is how far two ends of one grant may be apart.
+	sameExpiry = 2 * time.Second
 	// unsaidHold is how long a no of Meta's holds that tells no end.
 	unsaidHold = 15 * time.Minute
 	// settling is how long Meta's counters may lag behind.
@@ -72,7 +74,7 @@ func (p Permission) corrected(s PermissionState) Permission {
 	switch s.Status {
 	case Temporary:
 		expires := endOf(s.Expires, s.From)
-		if p.Said == Temporary && expires.Before(p.Expires.Add(time.Minute)) {
+		if p.Said == Temporary && !expires.After(p.Expires.Add(sameExpiry)) {
 			p.Expires = expires // of the grant that we know
 			return p
 		}
@@ -89,9 +91,8 @@ func (p Permission) corrected(s PermissionState) Permission {
 		p.Said, p.GrantedAt, p.Expires = Permanent, s.From, time.Time{}
 		p.Pending = false
 	case NoConsent, Requested, Declined, Revoked:
-		if p.Said == Permanent || p.Said == Temporary && s.From.Before(p.Expires) {
+		if p.Said == Permanent || p.Said == Temporary && s.To.Before(p.Expires) {
 			p.Said = Revoked
-			return p.fresh(s.From)
 		}
 	}
 	return p
@@ -135,7 +136,7 @@ func holdOf(a Allowance, s PermissionState) Hold {
 			h.Until = later(h.Until, instant(l.Until))
 		}
 	}
-	if !h.Until.After(s.To) {
+	if h.Until.IsZero() {
 		h.Until = s.To.Add(unsaidHold)
 	}
 	return h

@@ -1,0 +1,181 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"wagate/config"
+	"wagate/whatsapp"
+)
+
+// apply tells the ledger what a webhook event says. An event that is about
+// permission alone is marked done with its effect; one that is about a call is
+// not, because it has other effects, and may be applied again.
+func (p *permissions) apply(ctx context.Context, ev whatsapp.Event) error {
+	about := ev.About()
+	switch ev := ev.(type) {
+	case whatsapp.PermissionReply:
+		return p.replied(ctx, ev)
+	case whatsapp.MessageFailed:
+		return p.undelivered(ctx, ev)
+	case whatsapp.Spoke:
+		return p.event(ctx, ev, ev.User, func(old whatsapp.Permission) whatsapp.Permission { return old.Spoke(ev.At) })
+	case whatsapp.UserMoved:
+		return p.ledger.MoveCustomer(ctx, ev.Key, ev.NumberID, ev.Old.Callee(), ev.New.Callee(), ev.At)
+	case whatsapp.Offer:
+		return p.about(ctx, about, ev.User, func(old whatsapp.Permission) whatsapp.Permission { return old.Spoke(ev.At) })
+	case whatsapp.Status:
+		return p.about(ctx, about, ev.User, func(old whatsapp.Permission) whatsapp.Permission {
+			switch ev.State {
+			case whatsapp.Ringing:
+				return old.Rang(ev.CallID, ev.At)
+			case whatsapp.Accepted:
+				return old.Connected(ev.CallID, ev.At)
+			case whatsapp.Rejected:
+				return old.Rejected(ev.CallID, ev.At)
+			}
+			return old
+		})
+	case whatsapp.Terminate:
+		return p.about(ctx, about, ev.User, func(old whatsapp.Permission) whatsapp.Permission { return callEnded(old, ev) })
+	case whatsapp.Answer: // nobody has done anything yet
+	}
+	return nil
+}
+
+// callEnded is the end of a call, as Meta tells it.
+func callEnded(p whatsapp.Permission, ev whatsapp.Terminate) whatsapp.Permission {
+	inbound := ev.Direction == whatsapp.UserInitiated
+	switch {
+	case inbound && !ev.Start.IsZero():
+		return p.Answered(ev.Start)
+	case inbound: // its offer said that the customer called
+		return p
+	case !ev.Start.IsZero():
+		return p.Connected(ev.CallID, ev.Start)
+	case ev.Failed && len(ev.Errors) > 0:
+		return p // it was not for the customer to take, or was taken and broke
+	}
+	return p.Over(ev.CallID, ev.At)
+}
+
+// replied is a customer's word.
+func (p *permissions) replied(ctx context.Context, ev whatsapp.PermissionReply) error {
+	p.metrics.replied(ev)
+	return p.event(ctx, ev, ev.User, func(old whatsapp.Permission) whatsapp.Permission { return old.Replied(ev) })
+}
+
+// undelivered is the end of a message, perhaps of one of ours.
+func (p *permissions) undelivered(ctx context.Context, ev whatsapp.MessageFailed) error {
+	lost := false
+	err := p.event(ctx, ev, ev.User, func(old whatsapp.Permission) whatsapp.Permission {
+		next := old.AskUndelivered(ev)
+		lost = old.Pending && !next.Pending
+		return next
+	})
+	if lost && err == nil {
+		p.metrics.requests[askUndelivered].Inc()
+		p.log.Warn("request for permission did not reach the customer", slog.Int("code", ev.Code()))
+	}
+	return err
+}
+
+// event applies an event and marks it done.
+func (p *permissions) event(
+	ctx context.Context, ev whatsapp.Event, user whatsapp.User, change func(whatsapp.Permission) whatsapp.Permission,
+) error {
+	about := ev.About()
+	if user.Number == "" && user.UserID == "" {
+		p.log.Warn("event is about nobody", slog.String("kind", string(ev.Kind())))
+		return p.ledger.Done(ctx, about.Key)
+	}
+	_, _, err := p.change(ctx, about.Key, about.NumberID, user.Callee(), about.At, about.At, change)
+	return err
+}
+
+// about applies what an event about a call says of the customer.
+func (p *permissions) about(
+	ctx context.Context, m whatsapp.Meta, user whatsapp.User, change func(whatsapp.Permission) whatsapp.Permission,
+) error {
+	if user.Number == "" && user.UserID == "" {
+		return nil // the call knows whom it is with, and tells us itself
+	}
+	_, _, err := p.change(ctx, "", m.NumberID, user.Callee(), m.At, m.At, change)
+	return err
+}
+
+// connected, rejected, unanswered and answered are what a call knows of its
+// end. Meta's webhooks say the same; whichever comes first, and however often,
+// a call counts once. unanswered is for a call that rang.
+func (p *permissions) connected(ctx context.Context, numberID string, who whatsapp.Callee, id whatsapp.CallID, at time.Time) error {
+	return p.note(ctx, numberID, who, at, func(old whatsapp.Permission) whatsapp.Permission { return old.Connected(id, at) })
+}
+
+func (p *permissions) rejected(ctx context.Context, numberID string, who whatsapp.Callee, id whatsapp.CallID, at time.Time) error {
+	return p.note(ctx, numberID, who, at, func(old whatsapp.Permission) whatsapp.Permission { return old.Rejected(id, at) })
+}
+
+func (p *permissions) unanswered(ctx context.Context, numberID string, who whatsapp.Callee, id whatsapp.CallID, at time.Time) error {
+	return p.note(ctx, numberID, who, at, func(old whatsapp.Permission) whatsapp.Permission { return old.Unanswered(id, at) })
+}
+
+// answered is a customer's call that we took.
+func (p *permissions) answered(ctx context.Context, numberID string, who whatsapp.Callee, at time.Time) error {
+	return p.note(ctx, numberID, who, at, func(old whatsapp.Permission) whatsapp.Permission { return old.Answered(at) })
+}
+
+func (p *permissions) note(
+	ctx context.Context, numberID string, who whatsapp.Callee, at time.Time, change func(whatsapp.Permission) whatsapp.Permission,
+) error {
+	_, _, err := p.change(ctx, "", numberID, who, time.Time{}, at, change)
+	return err
+}
+
+// refusedCall learns from Meta's refusal of a call that the ledger had allowed.
+// What it does not concern it ignores.
+func (p *permissions) refusedCall(ctx context.Context, number config.Number, who whatsapp.Callee, err error, now time.Time) error {
+	var api *whatsapp.APIError
+	if !errors.As(err, &api) {
+		return nil
+	}
+	var learn func(whatsapp.Permission) whatsapp.Permission
+	switch api.Code {
+	case whatsapp.CodeNoConsent:
+		learn = func(old whatsapp.Permission) whatsapp.Permission {
+			return old.Learned(whatsapp.PermissionState{From: now.Add(-metaClock), To: now.Add(metaClock)})
+		}
+	case whatsapp.CodeCallLimit:
+		until := api.Until(now)
+		if until.IsZero() {
+			until = now.Add(limitRest)
+		}
+		learn = func(old whatsapp.Permission) whatsapp.Permission { return old.CallsHeld(now, until) }
+	default:
+		return nil
+	}
+	_, is, failed := p.change(ctx, "", number.PhoneNumberID, who, time.Time{}, now, learn)
+	if failed == nil {
+		p.metrics.denied(is.MayCall(now, p.rules()))
+	}
+	return failed
+}
+
+// change changes the ledger, and tells of a permission that is another then.
+func (p *permissions) change(
+	ctx context.Context, key, numberID string, who whatsapp.Callee, seen, now time.Time,
+	change func(whatsapp.Permission) whatsapp.Permission,
+) (was, is whatsapp.Permission, err error) {
+	was, is, err = p.ledger.ApplyPermission(ctx, key, numberID, who, seen, change)
+	if err == nil && was.State(now) != is.State(now) {
+		p.tell(permissionNews{numberID, who, was.State(now), is.State(now), false})
+	}
+	return was, is, err
+}
+
+func (p *permissions) tell(n permissionNews) {
+	if p.changed != nil {
+		p.changed(n)
+	}
+}

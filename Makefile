@@ -65,7 +65,7 @@ unit:
 
 # The whole walk is too large for the race detector.
 model:
-	go test -count=1 -timeout 10m -run '^TestModel$$' ./gateway
+	go test -count=1 -timeout 10m -run '^(TestModel|TestPermissionProperties)$$' ./gateway
 
 fuzz-short:
 	bash test/tools/fuzz.sh 3s

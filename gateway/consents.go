@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"time"
 
 	"wagate/store"
@@ -25,10 +24,10 @@ func (g *Gateway) allowed(ctx context.Context, o order) error {
 		return nil
 	case no == nil:
 		return &deniedError{cause: StoreFailed, reason: err.Error(), retryAfter: storeRetry}
-	case no.Reason == whatsapp.ReasonCalls:
+	case no.Limited():
 		return &deniedError{cause: Limited, reason: no.Error(), retryAfter: min(max(no.Again.Sub(now), time.Second), maxRetry)}
 	}
-	if g.current.Load().cfg.Permissions.AutoRequest && slices.Contains(worthAsking, no.Reason) {
+	if g.current.Load().cfg.Permissions.AutoRequest && no.Askable() {
 		g.askLater(o)
 	}
 	return &deniedError{cause: NoPermission, reason: no.Error()}
@@ -36,11 +35,6 @@ func (g *Gateway) allowed(ctx context.Context, o order) error {
 
 // maxRetry caps what a PBX is told to wait.
 const maxRetry = time.Hour
-
-// worthAsking are the reasons for a no that another request may change.
-var worthAsking = []whatsapp.Reason{
-	whatsapp.ReasonNone, whatsapp.ReasonDeclined, whatsapp.ReasonRevoked, whatsapp.ReasonExpired, whatsapp.ReasonWindow,
-}
 
 // askLater asks the customer while the agent hears that it needs permission.
 func (g *Gateway) askLater(o order) {

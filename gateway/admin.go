@@ -59,7 +59,7 @@ func newAdmin(cfg config.Admin, deps adminDeps) *admin {
 		EnableOpenMetrics:   true,
 		MaxRequestsInFlight: 8,
 	}))
-	a.mux.HandleFunc("GET /api/v1/openapi.json", serveOpenAPI)
+	a.mux.HandleFunc("GET /api/v1/openapi.json", describeAPI(deps))
 	a.mux.HandleFunc("GET /api/v1/calls", a.listCalls)
 	a.mux.HandleFunc("GET /api/v1/calls/{id}", a.showCall)
 	a.mux.HandleFunc("DELETE /api/v1/calls/{id}", a.hangupCall)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -282,6 +283,31 @@ func TestEveryHandlerIsDescribed(t *testing.T) {
 	for _, p := range described {
 		if w := ask(t, a, "GET", "/api/v1/records?"+p.Name+"="); w.Code != 200 {
 			t.Errorf("parameter %s is described and refused: %s", p.Name, w.Body)
+		}
+	}
+}
+
+// TestDescriptionLeavesOutWhatIsNotServed: nobody is told of a request that
+// answers 405.
+func TestDescriptionLeavesOutWhatIsNotServed(t *testing.T) {
+	for _, served := range []bool{true, false} {
+		var deps adminDeps
+		if served {
+			deps.dialer = fullAdmin(t).admin.deps.dialer
+		}
+		w := httptest.NewRecorder()
+		describeAPI(deps)(w, nil)
+		var doc struct {
+			Paths map[string]map[string]json.RawMessage
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &doc); err != nil {
+			t.Fatal(err)
+		}
+		if _, described := doc.Paths["/api/v1/calls"]["post"]; described != served {
+			t.Errorf("dialling is served %v and described %v", served, described)
+		}
+		if len(doc.Paths["/api/v1/calls"]) == 0 {
+			t.Error("the list of calls is not described")
 		}
 	}
 }

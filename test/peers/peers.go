@@ -103,12 +103,16 @@ func (p *process) until(tb testing.TB, what string, ok func() bool) {
 }
 
 // bound says whether a UDP port of this machine is taken.
-func bound(port int) bool {
-	table, err := os.ReadFile("/proc/net/udp")
-	return err == nil && strings.Contains(string(table), fmt.Sprintf(":%04X ", port))
+func bound(port int) bool { return listed("/proc/net/udp", port) }
+
+// listed says whether a table of sockets names a port, at either end.
+func listed(table string, port int) bool {
+	text, err := os.ReadFile(table)
+	return err == nil && strings.Contains(string(text), fmt.Sprintf(":%04X ", port))
 }
 
-// freePorts finds an even UDP port p so that p to p+n-1 are free.
+// freePorts finds an even port p so that p to p+n-1 are free for UDP, and for TCP
+// too: a connection that has just ended keeps its port for a while.
 func freePorts(tb testing.TB, n int) int {
 	tb.Helper()
 	for range 100 {
@@ -128,7 +132,7 @@ func freePorts(tb testing.TB, n int) int {
 
 func allFree(port, n int) bool {
 	for p := port; p < port+n; p++ {
-		if bound(p) {
+		if bound(p) || listed("/proc/net/tcp", p) {
 			return false
 		}
 	}

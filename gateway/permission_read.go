@@ -54,11 +54,11 @@ func (p *permissions) learn(
 	}
 	first, done := p.reads.enter(ctx, number.PhoneNumberID+" "+who.UserID+" "+who.Number)
 	defer done()
-	if !first {
-		after, err := p.ledger.Permission(ctx, number.PhoneNumberID, who)
-		if err != nil {
-			return before
-		}
+	after, err := p.ledger.Permission(ctx, number.PhoneNumberID, who)
+	switch {
+	case err != nil && !first:
+		return before
+	case !first, err == nil && after.ReadAt.After(before.ReadAt): // somebody has just asked
 		return after
 	}
 	if !p.reads.wait(ctx, number.PhoneNumberID) {

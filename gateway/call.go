@@ -63,6 +63,7 @@ type Call struct {
 	rec        store.Record
 	taken      time.Time     // when the callee answered
 	retryAfter time.Duration // for a refusal towards a trunk
+	detail     string        // why the rules refuse the call, for people
 	lost       bool          // a call may exist at Meta under our tag that nobody can name
 	written    bool          // the intent is on disk
 

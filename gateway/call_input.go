@@ -121,6 +121,9 @@ func (c *Call) begun(err error) {
 	case errors.As(err, &denied):
 		c.log.Info("call is not allowed", slog.String("cause", denied.cause.String()), slog.String("reason", denied.reason))
 		c.retryAfter = denied.retryAfter
+		if denied.cause != StoreFailed { // a fault of ours is nothing for the agent's phone
+			c.detail = denied.reason
+		}
 		c.emit(routeFailed{denied.cause})
 	case err != nil:
 		c.log.Error("call cannot be checked", slog.Any("error", err))

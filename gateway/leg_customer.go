@@ -116,12 +116,7 @@ func (l *waEgress) take(in legInput) {
 			l.emit(mediaLost{MediaFailed})
 		}
 	case audioFailed:
-		l.call.log.Info("audio gave up", slog.String("side", sideWhatsApp), slog.Any("error", in.err))
-		if l.table.MediaUp {
-			l.emit(mediaLost{MediaLost})
-		} else {
-			l.emit(mediaLost{MediaFailed})
-		}
+		l.call.peerGaveUp(l.table.MediaUp, in.err)
 	case legTimeout:
 		l.table.timeout(in.timer, l)
 	case dialReady, sipNews: // of other legs

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -134,7 +135,7 @@ func (l *trunkLeg) do(a sipAct, why Cause) {
 // reason is what the PBX is told of the end of a call (RFC 3326), with Meta's
 // code where it was Meta's doing.
 func (c *Call) reason(why Cause, q850 int) sip.Reason {
-	r := sip.Reason{Q850: q850, Text: why.String(), WAError: why.String()}
+	r := sip.Reason{Q850: q850, Text: cmp.Or(c.detail, why.String()), WAError: why.String()}
 	if c.rec.MetaError != 0 {
 		r.WAError += ";meta=" + strconv.Itoa(c.rec.MetaError)
 	}

@@ -134,12 +134,7 @@ func (l *waIngress) take(in legInput) {
 			l.emit(mediaLost{MediaFailed})
 		}
 	case audioFailed:
-		l.call.log.Info("audio gave up", slog.String("side", sideWhatsApp), slog.Any("error", in.err))
-		if l.table.MediaUp {
-			l.emit(mediaLost{MediaLost})
-		} else {
-			l.emit(mediaLost{MediaFailed})
-		}
+		l.call.peerGaveUp(l.table.MediaUp, in.err)
 	case legTimeout:
 		l.table.timeout(in.timer, l)
 	case peerHeard, answerApplied, dialReady, sipNews: // of other legs
@@ -157,6 +152,16 @@ func (l *waIngress) done(in graphDone) {
 	if l.table.BothRefused {
 		l.call.log.Error("neither terminate nor reject was taken, check this call at Meta")
 	}
+}
+
+// peerGaveUp: the connection to the customer is lost, or never came up.
+func (c *Call) peerGaveUp(wasUp bool, err error) {
+	c.log.Info("audio gave up", slog.String("side", sideWhatsApp), slog.Any("error", err))
+	cause := MediaFailed
+	if wasUp {
+		cause = MediaLost
+	}
+	c.emit(mediaLost{cause})
 }
 
 // noteGraph logs a failed request and keeps Meta's code for the record.

@@ -108,6 +108,9 @@ func TestCustomerMayNotBeCalled(t *testing.T) {
 		s.start()
 		s.saw("Meta is not even asked", "begin", "save caller", "403 no_permission")
 		s.ended(NoPermission, "gateway")
+		if got := s.call.reason(NoPermission, 21).Text; got != "expired" {
+			t.Errorf("the agent's phone is told %q, want the reason of the rules", got)
+		}
 	})
 }
 

@@ -46,7 +46,7 @@ func (g *Gateway) incoming(s *sip.Session, in sip.Incoming) {
 	if leg.socket != nil {
 		reoffer = leg.socket.Reoffer
 	}
-	s.Bind(sip.Handling{Notify: func(ev sip.Event) { c.post(sipNews{0, ev}) }, Reoffer: reoffer})
+	s.Bind(sip.Handling{Notify: func(ev sip.Event) { c.post(sipNews{0, ev}) }, Reoffer: reoffer, Call: c.id})
 	g.registry.admitTagged(c, o.tag)
 	if !g.start(c) {
 		g.limits.release(trunk.Name)

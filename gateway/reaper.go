@@ -189,7 +189,9 @@ func (r *reaper) attempt(ctx context.Context, d store.Debt) error {
 	case debtDialog:
 		ctx, cancel := context.WithTimeout(ctx, dialogLimit)
 		defer cancel()
-		return r.dialogs.Recover(ctx, d.State, sip.Reason{Q850: Internal.releaseQ850(), Text: "gateway restarted", WAError: Internal.String()})
+		return r.dialogs.Recover(ctx, d.State, sip.Reason{
+			Q850: Internal.releaseQ850(), Text: "gateway restarted", WAError: Internal.String(), Call: d.CallID,
+		})
 	default:
 		return r.endGraph(ctx, d)
 	}

@@ -130,7 +130,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	case err = <-failed:
 		g.log.Error("a listener failed, so the gateway ends", slog.Any("error", err))
 	}
-	g.beginDrain()
+	g.beginDrain(0)
 	g.endCalls()
 	g.events.close() // after the last call.ended, before the servers wait for their streams
 	g.shutdown(stop)
@@ -150,20 +150,22 @@ func (g *Gateway) serveWebhook() error {
 // limits.drain_timeout. Run returns when the last is over. Webhooks and SIP
 // stay open to the end, because they carry the ends of calls.
 func (g *Gateway) Drain() {
-	g.beginDrain()
+	limit := g.current.Load().cfg.Limits.DrainTimeout
+	g.beginDrain(limit)
 	if g.registry.count() == 0 {
 		g.idle()
 		return
 	}
-	limit := g.current.Load().cfg.Limits.DrainTimeout
 	g.log.Info("draining", slog.Int("calls", g.registry.count()), slog.Duration("limit", limit))
 	time.AfterFunc(limit, g.idle)
 }
 
-func (g *Gateway) beginDrain() {
+// beginDrain takes no more calls. limit is how long it may take, for those who
+// ask; 0: it is over in a moment.
+func (g *Gateway) beginDrain(limit time.Duration) {
 	g.drainOnce.Do(func() {
 		g.draining.Store(true)
-		g.sip.Drain()
+		g.sip.Drain(limit)
 		g.metrics.ready.Set(0)
 		g.metrics.draining.Set(1)
 	})

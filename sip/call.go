@@ -36,6 +36,8 @@ type Reason struct {
 	Q850    int
 	Text    string
 	WAError string
+	Warning int    // of a refusal: a code of RFC 3261 section 20.43, which goes with Text; 0: none
+	Call    string // X-WA-Call, where the Session does not know it; "": none
 }
 
 // Outgoing is a call to place.
@@ -74,6 +76,9 @@ type Incoming struct {
 type Handling struct {
 	Notify  func(Event)
 	Reoffer func(offer []byte) (answer []byte, err error) // as in Outgoing
+	// Call is the X-WA-Call of whatever ends the call, as that header of an
+	// Outgoing is; "" for what is refused before it is a call.
+	Call string
 }
 
 // timing has every interval, so that tests can shrink them together.

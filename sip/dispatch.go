@@ -3,6 +3,8 @@ package sip
 import (
 	"log/slog"
 	"runtime/debug"
+	"strconv"
+	"time"
 )
 
 // take handles one message of a known source, on the goroutine that read it:
@@ -152,7 +154,23 @@ func (s *Server) takeInDialog(m *message, fl flow) {
 }
 
 func busy() *fault {
-	return &fault{503, "overload", "Service Unavailable", []field{{"Retry-After", "5"}}}
+	extra := Reason{Q850: 42, Text: "overloaded", WAError: "overloaded"}.fields()
+	return &fault{503, "overload", "Service Unavailable", append(extra, field{"Retry-After", strconv.Itoa(busyRetry)})}
+}
+
+// busyRetry is after how many seconds a PBX may try again where it was too much
+// for a moment.
+const busyRetry = 5
+
+// leaving refuses calls of a server that takes none yet, or no more.
+func (s *Server) leaving() *fault {
+	wait := busyRetry
+	if until := s.drained.Load(); until != 0 {
+		left := time.Until(time.Unix(0, until)) + time.Second - 1
+		wait = max(int(left/time.Second), 1)
+	}
+	extra := Reason{Q850: 42, Text: "draining", WAError: "draining"}.fields()
+	return &fault{503, "draining", "Service Unavailable", append(extra, field{"Retry-After", strconv.Itoa(wait)})}
 }
 
 // takeOutside takes a request outside any dialog.
@@ -196,7 +214,7 @@ func (s *Server) takeInvite(m *message, fl flow) {
 		s.refuse(m, fl, &fault{status: 482, label: "merged"})
 		return
 	case s.draining.Load() || !s.serving.Load() || !ready:
-		s.refuse(m, fl, &fault{503, "draining", "Service Unavailable", []field{{"Retry-After", "5"}}})
+		s.refuse(m, fl, s.leaving())
 		return
 	case full:
 		s.refuse(m, fl, busy())

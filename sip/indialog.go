@@ -73,9 +73,7 @@ func (c *Session) peerBye(in gotRequest) {
 	cause := q850(in.m)
 	switch c.phase {
 	case phaseOffered: // the caller may hang an early dialog up (RFC 3261 section 15)
-		c.uas.answer(487)
-		c.s.metrics.invite(outbound, c.trunk.cfg.Name, 487)
-		c.tell(Cancelled{cause})
+		c.giveUp(cause)
 	case phaseCalling, phaseEarly: // its 2xx was lost or overtaken; a late one is an orphan's
 		c.invite.lingerFor(c.s.tm.limit())
 		c.s.metrics.invite(inbound, c.trunk.cfg.Name, 200)
@@ -95,7 +93,7 @@ func (c *Session) peerBye(in gotRequest) {
 func (c *Session) sendBye(r Reason) {
 	c.settle()
 	c.phase = phaseLeaving
-	c.endWith = r
+	c.endWith = c.ours(r)
 	c.byeAgain(field{})
 }
 

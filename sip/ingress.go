@@ -208,7 +208,7 @@ func (c *Session) refuse(r refusal) {
 	if r.status < 300 || r.status > 699 {
 		r.status = 500
 	}
-	extra := r.reason.fields()
+	extra := c.ours(r.reason).fields()
 	if seconds := int((r.retryAfter + time.Second - 1) / time.Second); seconds > 0 {
 		extra = append(extra, field{"Retry-After", strconv.Itoa(seconds)})
 	}
@@ -226,8 +226,13 @@ func (c *Session) cancelled(m *message) {
 		}
 		return
 	}
-	c.uas.answer(487)
-	c.s.metrics.invite(outbound, c.trunk.cfg.Name, 487)
-	c.tell(Cancelled{q850(m)})
+	c.giveUp(q850(m))
 	c.phase = phaseOver
+}
+
+// giveUp ends an unanswered call that the caller does not want any more.
+func (c *Session) giveUp(cause int) {
+	c.uas.answer(487, c.ours(givenUp).fields()...)
+	c.s.metrics.invite(outbound, c.trunk.cfg.Name, 487)
+	c.tell(Cancelled{cause})
 }

@@ -28,7 +28,9 @@ func newDesk(t *testing.T) *desk {
 	d := &desk{peer: p, s: newTestServer(t, quick(), trunkTo(p)), calls: make(chan *incomingTest, 1024)}
 	serve(t, d.s, func(c *Session, in Incoming) {
 		call := &incomingTest{c, in, newEvents(t)}
-		c.Bind(Handling{Notify: call.events.notify, Reoffer: func(offer []byte) ([]byte, error) { return offer, nil }})
+		c.Bind(Handling{
+			Notify: call.events.notify, Call: "K7", Reoffer: func(offer []byte) ([]byte, error) { return offer, nil },
+		})
 		d.calls <- call
 	})
 	return d
@@ -146,8 +148,11 @@ func TestIncomingCall(t *testing.T) {
 func TestIncomingCallIsRefused(t *testing.T) {
 	d := newDesk(t)
 	invite, c := d.invite("v=0")
-	c.Refuse(403, Reason{Q850: 21, Text: "country", WAError: "not_allowed;meta=138006"}, 1500*time.Millisecond)
+	c.Refuse(403, Reason{Q850: 21, Text: "country", WAError: "not_allowed;meta=138006", Warning: 399}, 1500*time.Millisecond)
 	m := d.want("403")
+	if m.get("x-wa-call") != "K7" || m.get("Warning") != `399 wagate "country"` {
+		t.Errorf("X-WA-Call and Warning are missing:\n%s", m.bytes())
+	}
 	if m.get("Reason") != `Q.850;cause=21;text="country"` || m.get("x-wa-error") != "not_allowed;meta=138006" || m.get("Retry-After") != "2" {
 		t.Errorf("unexpected refusal:\n%s", m.bytes())
 	}
@@ -169,7 +174,9 @@ func TestIncomingCallIsCancelled(t *testing.T) {
 		d.want("180")
 		d.cancel(invite)
 		d.wantThat("200", func(m *message) bool { return m.get("CSeq") == "1 CANCEL" })
-		d.want("487")
+		if m := d.want("487"); m.get("x-wa-error") != "cancelled" || m.get("x-wa-call") != "K7" || m.has("Reason") {
+			t.Errorf("unexpected 487:\n%s", m.bytes())
+		}
 		if got := next[Cancelled](c.events); got.Q850 != 16 {
 			t.Errorf("cancelled with cause %d", got.Q850)
 		}
@@ -215,7 +222,9 @@ func TestIncomingByeInsteadOfCancel(t *testing.T) {
 	c.Ring()
 	d.follow(invite, d.want("180"), "BYE", 2)
 	d.wantThat("200", func(m *message) bool { return m.get("CSeq") == "2 BYE" })
-	d.want("487")
+	if m := d.want("487"); m.get("x-wa-error") != "cancelled" || m.get("x-wa-call") != "K7" {
+		t.Errorf("unexpected 487:\n%s", m.bytes())
+	}
 	next[Cancelled](c.events)
 	gone(t, d.s)
 }
@@ -229,7 +238,11 @@ func TestIncomingAnswerWithoutAck(t *testing.T) {
 	if took, want := time.Since(started), quick().limit(); took < want || took > 2*want {
 		t.Errorf("gave up after %v, want %v", took, want)
 	}
-	d.reply(d.want("BYE"), 200, "")
+	bye := d.want("BYE")
+	if bye.get("x-wa-error") != "answer_failed" || bye.get("x-wa-call") != "K7" {
+		t.Errorf("unexpected BYE:\n%s", bye.bytes())
+	}
+	d.reply(bye, 200, "")
 	next[ByeDone](c.events)
 	gone(t, d.s)
 }
@@ -252,7 +265,9 @@ func TestIncomingCallNobodyTakes(t *testing.T) {
 	s := newTestServer(t, quick(), trunkTo(p))
 	m := p.outside("INVITE", "v=0")
 	p.send(s.Addr("udp"), string(m.bytes()))
-	p.want("503") // Serve does not run
+	if m := p.want("503"); m.get("x-wa-error") != "draining" { // Serve does not run
+		t.Errorf("unexpected refusal before the start:\n%s", m.bytes())
+	}
 	serve(t, s, func(c *Session, in Incoming) {
 		switch in.Caller.Name {
 		case "refused":
@@ -265,10 +280,11 @@ func TestIncomingCallNobodyTakes(t *testing.T) {
 		p.send(s.Addr("udp"), string(p.outside("INVITE", "v=0", `From: "`+name+`" <sip:a@b>;tag=1`).bytes()))
 		p.want(want)
 	}
-	s.Drain()
+	s.Drain(90 * time.Second)
 	p.send(s.Addr("udp"), string(p.outside("INVITE", "v=0").bytes()))
-	if got := p.want("503"); got.get("Retry-After") == "" {
-		t.Error("503 without Retry-After")
+	got := p.want("503")
+	if got.get("Retry-After") != "90" || got.get("x-wa-error") != "draining" || got.get("Reason") != `Q.850;cause=42;text="draining"` {
+		t.Errorf("unexpected refusal while draining:\n%s", got.bytes())
 	}
 	p.send(s.Addr("udp"), string(p.outside("OPTIONS", "").bytes()))
 	p.want("503")

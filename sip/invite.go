@@ -42,6 +42,11 @@ func (s *Server) Prepare(o Outgoing, notify func(Event)) (*Session, error) {
 	c := s.newSession(t)
 	c.notify, c.reoffer, c.answered = notify, o.Reoffer, o.Answered
 	c.to, c.out, c.local = to, o, o.SDP
+	for _, h := range o.Headers {
+		if strings.EqualFold(h.Name, "X-WA-Call") {
+			c.call = h.Value
+		}
+	}
 	uri := "sip:" + user + "@" + hostPort(target.host, target.port)
 	if target.transport() == "tcp" {
 		uri += ";transport=tcp"
@@ -220,7 +225,7 @@ func (c *Session) accepted(m *message) {
 			c.sendACK()
 			return
 		}
-		c.s.endStray(c.trunk, m, Reason{Q850: 26, Text: "forked", WAError: "cancelled"})
+		c.s.endStray(c.trunk, m, c.ours(Reason{Q850: 26, Text: "forked", WAError: "cancelled"}))
 		return
 	case phasePrepared, phaseOffered, phaseUnacked, phaseOver: // no INVITE of ours
 		return

@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
@@ -51,7 +52,27 @@ func (r Reason) fields() []field {
 	if text := printable(r.WAError, maxHeader); text != "" {
 		fs = append(fs, field{"X-WA-Error", text})
 	}
+	if id := printable(r.Call, maxHeader); id != "" {
+		fs = append(fs, field{"X-WA-Call", id})
+	}
+	if r.Warning > 0 {
+		fs = append(fs, field{"Warning", strconv.Itoa(r.Warning) + " " + userAgent + " " + quote(printable(r.Text, maxText))})
+	}
 	return fs
+}
+
+// The reasons that a Session has by itself.
+var (
+	// givenUp goes with 487. It has no Q.850 cause: the caller knows its own.
+	givenUp = Reason{WAError: "cancelled"}
+	// abandoned is said where the owner left the end to us.
+	abandoned = Reason{Q850: 41, Text: "given up by the gateway", WAError: "internal"}
+)
+
+// ours puts the call's name on a reason.
+func (c *Session) ours(r Reason) Reason {
+	r.Call = cmp.Or(r.Call, c.call)
+	return r
 }
 
 func (m *message) addReason(r Reason) { m.fields = append(m.fields, r.fields()...) }

@@ -51,6 +51,7 @@ type Server struct {
 
 	acl      atomic.Pointer[acl]
 	draining atomic.Bool
+	drained  atomic.Int64 // when the drain is over, in Unix nanoseconds; 0: not said
 	serving  atomic.Bool
 	incoming func(*Session, Incoming) // set before serving
 
@@ -252,9 +253,15 @@ func (s *Server) Up(trunk string) bool {
 	return t != nil && t.up()
 }
 
-// Drain answers OPTIONS and new calls with 503 from now on. Calls that are up
+// Drain answers OPTIONS and new calls with 503 from now on, and tells callers
+// to wait until the time after is over: 0 says a few seconds. Calls that are up
 // go on.
-func (s *Server) Drain() { s.draining.Store(true) }
+func (s *Server) Drain(after time.Duration) {
+	if after > 0 {
+		s.drained.Store(time.Now().Add(after).UnixNano())
+	}
+	s.draining.Store(true)
+}
 
 // Close ends the server at once: sockets, timers, sessions. Calls are to be
 // ended before, it sends nothing.

@@ -30,6 +30,7 @@ type Session struct {
 	notify   func(Event)
 	reoffer  func([]byte) ([]byte, error)
 	answered func([]byte)
+	call     string // X-WA-Call
 	phase    phase
 	timers   map[tick]*time.Timer
 
@@ -108,7 +109,7 @@ const stateVersion = 1
 
 // Bind makes h the owner of an incoming call. It is called inside the callback
 // of Serve, and only there.
-func (c *Session) Bind(h Handling) { c.notify, c.reoffer = h.Notify, h.Reoffer }
+func (c *Session) Bind(h Handling) { c.notify, c.reoffer, c.call = h.Notify, h.Reoffer, h.Call }
 
 // CallID returns the Call-ID on the wire, for logs and traces.
 func (c *Session) CallID() string {
@@ -237,7 +238,7 @@ func (c *Session) handle(in input) {
 		c.refuse(in.refusal)
 	case doAbandon:
 		c.notify = nil
-		c.end(Reason{})
+		c.end(abandoned)
 	case gotResponse:
 		c.response(in)
 	case gotBye:
@@ -259,14 +260,14 @@ func (c *Session) end(r Reason) {
 		c.phase = phaseOver
 	case phaseCalling, phaseEarly:
 		if !c.wantEnd {
-			c.wantEnd, c.endWith = true, r
+			c.wantEnd, c.endWith = true, c.ours(r)
 			c.sendCancel()
 		}
 	case phaseOffered:
 		c.refuse(refusal{status: 480, reason: r})
 	case phaseUnacked:
 		if !c.wantEnd {
-			c.wantEnd, c.endWith = true, r
+			c.wantEnd, c.endWith = true, c.ours(r)
 		}
 	case phaseUp:
 		c.sendBye(r)

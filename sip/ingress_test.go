@@ -150,7 +150,7 @@ func TestIncomingCallIsRefused(t *testing.T) {
 	invite, c := d.invite("v=0")
 	c.Refuse(403, Reason{Q850: 21, Text: "country", WAError: "not_allowed;meta=138006", Warning: 399}, 1500*time.Millisecond)
 	m := d.want("403")
-	if m.get("x-wa-call") != "K7" || m.get("Warning") != `399 wagate "country"` {
+	if m.get("x-wa-call") != "K7" || m.get("warning") != `399 wagate "country"` {
 		t.Errorf("X-WA-Call and Warning are missing:\n%s", m.bytes())
 	}
 	if m.get("Reason") != `Q.850;cause=21;text="country"` || m.get("x-wa-error") != "not_allowed;meta=138006" || m.get("Retry-After") != "2" {

@@ -86,7 +86,7 @@ func (t Trunk) check(l *faultLog, path string) {
 	t.checkTargets(l, path)
 	t.checkIdentity(l, path)
 	t.TLS.check(l, path+".tls")
-	l.codecs(path+".codecs", t.Codecs, []string{"PCMA", "PCMU"}, []string{"G722", "opus"})
+	l.codecs(path+".codecs", t.Codecs, []string{"PCMA", "PCMU", "G722"}, []string{"opus"})
 	l.oneOf(path+".dtmf", t.DTMF, "rfc4733", "info")
 	if t.SRTP == "required" {
 		l.add(path+".srtp", "use off, or optional to have it as soon as it is built", "SRTP is not built yet, the audio would travel in the clear")

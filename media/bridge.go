@@ -69,9 +69,10 @@ func (b *Bridge) part() {
 }
 
 // between is the format in which two codecs lose least: the payload itself
-// where they are one, else PCM at the lower of their rates.
+// where they are one, else PCM at the lower of their rates. G.722 decodes each
+// frame from the one before, so a lost one is better made up for here.
 func between(a, b Codec) Format {
-	if a == b && a != NoCodec {
+	if a == b && a != NoCodec && a != G722 {
 		return Format{Codec: a}
 	}
 	if a.wide() && b.wide() {

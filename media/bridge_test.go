@@ -79,7 +79,7 @@ func testCall(tb testing.TB, a, b Codec) (*Bridge, *leg, *leg, *phone, *phone) {
 }
 
 func TestTonesBothWays(t *testing.T) {
-	for _, codecs := range [][2]Codec{{Opus, PCMA}, {Opus, PCMU}, {PCMA, PCMU}, {PCMA, PCMA}, {Opus, Opus}} {
+	for _, codecs := range [][2]Codec{{Opus, PCMA}, {Opus, PCMU}, {PCMA, PCMU}, {PCMA, PCMA}, {Opus, Opus}, {Opus, G722}, {PCMA, G722}, {G722, G722}} {
 		t.Run(fmt.Sprint(codecs), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				bridge, left, right, one, two := testCall(t, codecs[0], codecs[1])
@@ -214,6 +214,8 @@ func TestBetween(t *testing.T) {
 		{Opus, PCMA, Format{Rate: 8000}},
 		{PCMU, Opus, Format{Rate: 8000}},
 		{Opus, G722, Format{Rate: 16000}},
+		{G722, G722, Format{Rate: 16000}},
+		{PCMU, G722, Format{Rate: 8000}},
 		{PCMA, PCMU, Format{Rate: 8000}},
 		{NoCodec, NoCodec, Format{Rate: 8000}},
 	} {
@@ -239,11 +241,15 @@ func newLoop(tb testing.TB, a, b Codec) *loop {
 	for i, c := range []Codec{a, b} {
 		var w wire
 		s := testSender(tb, p, m, c, w.write)
-		pcm := make([]int16, 160)
+		rate := narrowRate
+		if between(a, b).Rate == wideRate {
+			rate = wideRate
+		}
+		pcm := make([]int16, rate/50)
 		for n := range 100 {
-			voice(pcm, n*160)
+			voice(pcm, n*len(pcm))
 			s.anyTime()
-			s.Push(&Frame{Kind: Audio, PCM: pcm, Rate: narrowRate, Duration: frameTime})
+			s.Push(&Frame{Kind: Audio, PCM: pcm, Rate: rate, Duration: frameTime})
 		}
 		l.in[i] = w.sent()
 	}
@@ -268,7 +274,7 @@ func (l *loop) step(side int) {
 }
 
 func TestAllocFramePath(t *testing.T) {
-	for _, codecs := range [][2]Codec{{Opus, PCMA}, {Opus, PCMU}, {PCMA, PCMA}, {Opus, Opus}} {
+	for _, codecs := range [][2]Codec{{Opus, PCMA}, {Opus, PCMU}, {PCMA, PCMA}, {Opus, Opus}, {Opus, G722}, {PCMA, G722}} {
 		l := newLoop(t, codecs[0], codecs[1])
 		for side := range 2 {
 			for range 200 {
@@ -288,7 +294,7 @@ func TestAllocFramePath(t *testing.T) {
 }
 
 func BenchmarkBridge(b *testing.B) {
-	for _, codecs := range [][2]Codec{{Opus, PCMA}, {Opus, PCMU}, {PCMA, PCMA}, {Opus, Opus}} {
+	for _, codecs := range [][2]Codec{{Opus, PCMA}, {Opus, PCMU}, {PCMA, PCMA}, {Opus, Opus}, {Opus, G722}} {
 		var frames [2]time.Duration
 		for side, name := range []string{fmt.Sprintf("%v-to-%v", codecs[0], codecs[1]), fmt.Sprintf("%v-to-%v", codecs[1], codecs[0])} {
 			b.Run(name, func(b *testing.B) {

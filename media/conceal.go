@@ -1,11 +1,13 @@
 package media
 
-// concealer makes up G.711 audio for packets that never came: it goes on with
-// the last pitch period and fades out, in the manner of ITU-T G.711 appendix I
-// but without its delay. All lengths are in samples at 8 kHz.
+// concealer makes up G.711 and G.722 audio for packets that never came: it goes
+// on with the last pitch period and fades out, in the manner of ITU-T G.711
+// appendix I but without its delay. All lengths are in samples at 8 kHz and
+// count double at 16 kHz.
 type concealer struct {
-	past   [pastLength]int16
-	cycle  [maxPitch]int16
+	double bool // at 16 kHz
+	past   [2 * pastLength]int16
+	cycle  [2 * maxPitch]int16
 	period int
 	phase  int
 	made   int // since the last good sample; 0: nothing to join
@@ -21,11 +23,26 @@ const (
 	joinLength = 40  // crossfade back into what was received
 )
 
+// at sets the rate, 8 or 16 kHz. Another one than before begins anew.
+func (c *concealer) at(rate int) {
+	if double := rate == wideRate; double != c.double {
+		*c = concealer{double: double}
+	}
+}
+
+// scaled is a length in samples at the rate of the audio.
+func (c *concealer) scaled(length int) int {
+	if c.double {
+		return 2 * length
+	}
+	return length
+}
+
 // good takes received audio. When it follows made-up audio its beginning is
 // blended with it, in place.
 func (c *concealer) good(pcm []int16) {
 	if c.made > 0 {
-		n := min(joinLength, len(pcm))
+		n := min(c.scaled(joinLength), len(pcm))
 		for i := range n {
 			made := int(c.next())
 			pcm[i] = int16((made*(n-i) + int(pcm[i])*i) / n)
@@ -39,7 +56,7 @@ func (c *concealer) good(pcm []int16) {
 func (c *concealer) lost(pcm []int16) {
 	if c.made == 0 {
 		c.period = c.pitch()
-		copy(c.cycle[:], c.past[pastLength-c.period:])
+		copy(c.cycle[:], c.past[c.scaled(pastLength)-c.period:c.scaled(pastLength)])
 		c.phase = 0
 	}
 	for i := range pcm {
@@ -56,31 +73,34 @@ func (c *concealer) next() int16 {
 	}
 	c.made++
 	switch {
-	case c.made >= fadeEnd:
+	case c.made >= c.scaled(fadeEnd):
 		return 0
-	case c.made > fadeStart:
-		v = v * (fadeEnd - c.made) / (fadeEnd - fadeStart)
+	case c.made > c.scaled(fadeStart):
+		v = v * (c.scaled(fadeEnd) - c.made) / c.scaled(fadeEnd-fadeStart)
 	}
 	return int16(v)
 }
 
 func (c *concealer) remember(pcm []int16) {
-	if len(pcm) >= pastLength {
-		copy(c.past[:], pcm[len(pcm)-pastLength:])
+	past := c.past[:c.scaled(pastLength)]
+	if len(pcm) >= len(past) {
+		copy(past, pcm[len(pcm)-len(past):])
 		return
 	}
-	copy(c.past[:], c.past[len(pcm):])
-	copy(c.past[pastLength-len(pcm):], pcm)
+	copy(past, past[len(pcm):])
+	copy(past[len(past)-len(pcm):], pcm)
 }
 
 // pitch finds the lag at which the recent past is most like itself.
 func (c *concealer) pitch() int {
-	recent := c.past[pastLength-pitchSpan:]
-	best, bestScore := maxPitch, 0.0
-	for lag := minPitch; lag <= maxPitch; lag++ {
-		before := c.past[pastLength-pitchSpan-lag : pastLength-lag]
+	end, step := c.scaled(pastLength), c.scaled(1)
+	recent := c.past[end-c.scaled(pitchSpan) : end]
+	best, bestScore := c.scaled(maxPitch), 0.0
+	for lag := c.scaled(minPitch); lag <= c.scaled(maxPitch); lag++ {
+		before := c.past[end-c.scaled(pitchSpan)-lag : end-lag]
 		var like, power int64
-		for i, v := range before {
+		for i := 0; i < len(before); i += step { // 8 kHz tell the pitch
+			v := before[i]
 			like += int64(v) * int64(recent[i])
 			power += int64(v) * int64(v)
 		}

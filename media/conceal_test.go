@@ -2,6 +2,7 @@ package media
 
 import (
 	"math"
+	"strconv"
 	"testing"
 
 	"wagate/test/tone"
@@ -16,17 +17,25 @@ func power(pcm []int16) float64 {
 }
 
 func TestConcealedTonesGoOn(t *testing.T) {
+	for _, rate := range []int{narrowRate, wideRate} {
+		t.Run(strconv.Itoa(rate), func(t *testing.T) { testConcealedTones(t, rate) })
+	}
+}
+
+func testConcealedTones(t *testing.T, rate int) {
+	t.Helper()
 	for _, freq := range []float64{100, 180, 440, 620} {
 		var c concealer
-		source := tone.NewSource(freq, narrowRate)
-		pcm := make([]int16, 160)
+		c.at(rate)
+		source := tone.NewSource(freq, rate)
+		pcm := make([]int16, rate/50)
 		for range 10 {
 			source.Read(pcm)
 			c.good(pcm)
 		}
-		last := pcm[159]
+		last := pcm[len(pcm)-1]
 		level := power(pcm)
-		made := make([]int16, 160)
+		made := make([]int16, rate/50)
 		c.lost(made)
 		if d := math.Abs(float64(made[0]) - float64(last)); d > level {
 			t.Errorf("%v Hz: a jump of %.0f at the seam", freq, d)

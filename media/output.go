@@ -13,6 +13,7 @@ type output struct {
 	frame  Frame
 	pcm    [maxPCM]int16 // what was decoded last
 	opus   *opusDecoder
+	g722   *g722Decoder
 	plc    concealer
 	queue  []int16 // audio that does not fill a frame, or waits for its time
 	rate   int     // of queue
@@ -36,18 +37,32 @@ type digitIn struct {
 }
 
 const (
-	maxPCM       = wideRate * maxOpusFrame / 1000
-	maxPacket    = 200 * time.Millisecond // of G.711 in one packet, RFC 3551 section 4.2
-	maxConcealed = 5                      // frames for one gap; a longer one is silence
+	maxPacket    = 200 * time.Millisecond // of G.711 and G.722 in one packet, RFC 3551 section 4.2
+	maxPCM       = wideRate * int(maxPacket/time.Millisecond) / 1000
+	maxConcealed = 5 // frames for one gap; a longer one is silence
 )
 
 // attach sets sink and format and forgets audio that waited for the old ones.
 func (o *output) attach(s Sink, want Format) {
 	o.sink, o.want = s, want
 	o.queue, o.turn = o.queue[:0], time.Time{}
-	if o.opus != nil && want.Codec == NoCodec && want.Rate != o.opus.rate {
+	if want.Codec != NoCodec {
+		return
+	}
+	if o.opus != nil && want.Rate != o.opus.rate {
 		o.opus = nil
 	}
+	if o.g722 != nil && want.Rate != o.g722.rate {
+		o.g722 = nil
+	}
+}
+
+// pcmRate is the rate to decode to.
+func (o *output) pcmRate() int {
+	if o.want.Rate == 0 {
+		return narrowRate // what cannot be passed through after all
+	}
+	return o.want.Rate
 }
 
 // restart forgets the timeline.
@@ -128,15 +143,27 @@ func (o *output) emitAudio(s *slot, now time.Time) bool {
 		o.frames(o.pcm[:n], o.opus.rate, now)
 		return true
 	}
-	pcm := lawOf(s.media.codec).decode(o.pcm[:0], s.payload)
+	pcm, rate := o.decode(s)
+	o.plc.at(rate)
 	joins := o.plc.made > 0
 	o.plc.good(pcm)
 	if o.want.Codec == s.media.codec && duration == frameTime && len(o.queue) == 0 && !joins {
 		o.push(Frame{Kind: Audio, Codec: o.codec, Payload: s.payload, Timestamp: s.stamp, Duration: duration}, now)
 		return true
 	}
-	o.frames(pcm, narrowRate, now)
+	o.frames(pcm, rate, now)
 	return true
+}
+
+// decode turns a packet of G.711 or G.722 into PCM.
+func (o *output) decode(s *slot) (pcm []int16, rate int) {
+	if s.media.codec != G722 {
+		return lawOf(s.media.codec).decode(o.pcm[:0], s.payload), narrowRate
+	}
+	if o.g722 == nil {
+		o.g722 = newG722Decoder(o.pcmRate())
+	}
+	return o.g722.decode(o.pcm[:0], s.payload), o.g722.rate
 }
 
 // packetTicks is the length of an audio packet in its clock, 0 if it cannot be
@@ -145,11 +172,11 @@ func packetTicks(s *slot) uint32 {
 	switch s.media.codec {
 	case Opus:
 		return opusTicks(s.payload)
-	case PCMA, PCMU:
+	case PCMA, PCMU, G722: // a byte is a tick of their clock
 		if len(s.payload) <= int(PCMA.ticks(maxPacket)) {
 			return uint32(len(s.payload))
 		}
-	case G722, NoCodec:
+	case NoCodec:
 	}
 	return 0
 }
@@ -165,11 +192,7 @@ func (o *output) packetTime() time.Duration {
 // ready makes the decoder when it is first needed.
 func (o *output) ready() bool {
 	if o.opus == nil {
-		rate := o.want.Rate
-		if rate == 0 {
-			rate = narrowRate
-		}
-		d, err := newOpusDecoder(rate)
+		d, err := newOpusDecoder(o.pcmRate())
 		if err != nil {
 			return false
 		}
@@ -227,11 +250,16 @@ func (o *output) concealOne(next *slot, last bool, now time.Time) {
 		if err == nil {
 			o.frames(pcm, o.opus.rate, now)
 		}
-	case PCMA, PCMU:
-		pcm := o.pcm[:o.ticks]
+	case PCMA, PCMU, G722:
+		rate := narrowRate
+		if o.codec == G722 && o.g722 != nil {
+			rate = o.g722.rate
+		}
+		o.plc.at(rate)
+		pcm := o.pcm[:int(o.ticks)*rate/narrowRate]
 		o.plc.lost(pcm)
-		o.frames(pcm, narrowRate, now)
-	case G722, NoCodec:
+		o.frames(pcm, rate, now)
+	case NoCodec:
 	}
 }
 

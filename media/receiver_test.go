@@ -156,7 +156,7 @@ func TestSwappedPacketsAtRest(t *testing.T) {
 }
 
 func TestLostPacketIsMadeUp(t *testing.T) {
-	for _, c := range []Codec{Opus, PCMA} {
+	for _, c := range []Codec{Opus, PCMA, G722} {
 		t.Run(c.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, m := testPacer(t)

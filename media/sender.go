@@ -27,9 +27,11 @@ type sender struct {
 	types   payloadTypes
 	opus    *opusEncoder
 	law     *law
+	g722    *g722Encoder
+	up      *doubler // for g722
 	out     []byte
 	scratch [narrowRate * maxOpusFrame / 1000]int16
-	silence []int16
+	rate    int // of the PCM pushed last; comfort has it too
 	header  rtp.Header
 	state   senderState
 	fillAt  time.Time
@@ -78,7 +80,7 @@ func newSender(p *pacer, m *sideMetrics, cfg config.Opus, write func(*rtp.Header
 		write:     write,
 		opusCfg:   cfg,
 		out:       make([]byte, maxOpusPacket),
-		silence:   make([]int16, narrowRate*int(frameTime/time.Millisecond)/1000),
+		rate:      narrowRate,
 		header:    rtp.Header{Version: 2, SSRC: rand.Uint32()},
 		marker:    true,
 		sequence:  uint16(rand.Uint32()),
@@ -104,7 +106,11 @@ func (s *sender) use(c Codec, types payloadTypes) error {
 		}
 	case PCMA, PCMU:
 		s.law = lawOf(c)
-	case G722, NoCodec:
+	case G722:
+		if s.g722 == nil {
+			s.g722, s.up = newG722Encoder(), &doubler{}
+		}
+	case NoCodec:
 		return fmt.Errorf("send %q: %w", c, ErrNoCodec)
 	}
 	s.codec, s.types = c, types
@@ -234,6 +240,9 @@ func (s *sender) encode(f *Frame) ([]byte, time.Duration) {
 	if f.Rate <= 0 || len(f.PCM) == 0 || f.Payload != nil {
 		return nil, 0
 	}
+	if f.Rate == narrowRate || f.Rate == wideRate {
+		s.rate = f.Rate
+	}
 	return s.encodePCM(f.PCM, f.Rate), time.Duration(len(f.PCM)) * time.Second / time.Duration(f.Rate)
 }
 
@@ -245,6 +254,15 @@ func (s *sender) encodePCM(pcm []int16, rate int) []byte {
 			return nil
 		}
 		return s.out[:n]
+	}
+	if s.codec == G722 {
+		if rate == narrowRate && len(pcm) <= len(s.scratch) {
+			pcm, rate = s.up.double(pcm), wideRate
+		}
+		if rate != wideRate {
+			return nil
+		}
+		return s.g722.encode(s.out[:0], pcm)
 	}
 	if rate != narrowRate || len(pcm) > len(s.out) {
 		return nil
@@ -275,10 +293,17 @@ func (s *sender) tick(now time.Time) time.Time {
 	return s.fillAt
 }
 
-// comfort sends a frame of silence: real frames, for Opus encoded by the same
-// encoder as the speech around them.
+// stillness is a frame of silence, of either rate.
+var stillness [wideRate * int(frameTime/time.Millisecond) / 1000]int16
+
+// comfort sends a frame of silence: a real frame, encoded by the same encoder
+// as the speech around it.
 func (s *sender) comfort(now time.Time) {
-	payload := s.encodePCM(s.silence, narrowRate)
+	rate := narrowRate
+	if s.codec.wide() {
+		rate = s.rate
+	}
+	payload := s.encodePCM(stillness[:rate*int(frameTime/time.Millisecond)/1000], rate)
 	if payload == nil {
 		s.metrics.dropped.undecodable.Inc()
 		return

@@ -61,7 +61,7 @@ func TestNothingBeforeTheGateOpens(t *testing.T) {
 }
 
 func TestComfortSilenceKeepsTime(t *testing.T) {
-	for _, c := range []Codec{Opus, PCMA, PCMU} {
+	for _, c := range []Codec{Opus, PCMA, PCMU, G722} {
 		t.Run(c.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, m := testPacer(t)

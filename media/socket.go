@@ -26,12 +26,12 @@ type SocketOptions struct {
 	Codecs  []string       // names, in order of preference; those not built are left out
 	Sources []netip.Prefix // where the trunk's media may come from and go to
 	NAT     bool           // the PBX's own address may be wrong: learn it from its first packet
-	Plain   bool           // offer G.711 only, without telephone-event
+	Plain   bool           // G.711 only where the trunk has it, and no telephone-event
 	Remote  netip.Addr     // of the trunk; always among its sources, and chooses our address
 	Log     *slog.Logger   // of the call; nil: the engine's
 }
 
-// Socket is the PBX leg's audio: G.711 and telephone-events over RTP/AVP on a
+// Socket is the PBX leg's audio: its codec and telephone-events over RTP on a
 // port pair of its own. What comes from elsewhere than the address that the
 // PBX's session description names is never heard and never answered.
 type Socket struct {
@@ -87,9 +87,12 @@ func (e *Engine) NewSocket(o SocketOptions) (*Socket, error) {
 		s.log = o.Log
 	}
 	for _, name := range o.Codecs {
-		if c, ok := ParseCodec(name); ok && lawOf(c) != nil && !slices.Contains(s.codecs, c) {
+		if c, ok := ParseCodec(name); ok && c != Opus && !slices.Contains(s.codecs, c) {
 			s.codecs = append(s.codecs, c)
 		}
+	}
+	if o.Plain {
+		s.codecs = plainest(s.codecs)
 	}
 	if len(s.codecs) == 0 {
 		return nil, fmt.Errorf("%w: none of %q is built", ErrNoCodec, o.Codecs)
@@ -111,6 +114,20 @@ func (e *Engine) NewSocket(o SocketOptions) (*Socket, error) {
 	s.wg.Go(s.readRTP)
 	s.wg.Go(s.readRTCP)
 	return s, nil
+}
+
+// plainest keeps what every PBX has had for ever, if there is any of it.
+func plainest(codecs []Codec) []Codec {
+	var list []Codec
+	for _, c := range codecs {
+		if lawOf(c) != nil {
+			list = append(list, c)
+		}
+	}
+	if len(list) == 0 {
+		return codecs
+	}
+	return list
 }
 
 // comfortNoise is the payload type of RFC 3389, accepted whether or not it was

@@ -296,8 +296,12 @@ func (s *Socket) audioLines(line func(string, ...any), list []format, types payl
 
 // staticType is the payload type of RFC 3551 table 4.
 func staticType(c Codec) uint8 {
-	if c == PCMA {
+	switch c {
+	case PCMA:
 		return 8
+	case G722:
+		return 9
+	case PCMU, Opus, NoCodec:
 	}
-	return 0 // PCMU
+	return 0
 }

@@ -81,7 +81,7 @@ func testType(c Codec) uint8 {
 func testReceiver(tb testing.TB, p *pacer, m *metrics, sink Sink) *receiver {
 	tb.Helper()
 	r := newReceiver(p, m.sip, pbxDelayMax)
-	for _, c := range []Codec{Opus, PCMA, PCMU} {
+	for _, c := range []Codec{Opus, PCMA, PCMU, G722} {
 		r.accept(testType(c), c)
 	}
 	r.acceptEvents(testEvents)

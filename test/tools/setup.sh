@@ -4,8 +4,8 @@
 set -euo pipefail
 
 case "${1:?build or test}" in
-build) packages=(gcc libc6-dev pkg-config libopus-dev ca-certificates) ;;
-test) packages=(gcc libc6-dev pkg-config libopus-dev ca-certificates git sip-tester baresip-core) ;;
+build) packages=(gcc libc6-dev pkg-config libopus-dev libspandsp-dev ca-certificates) ;;
+test) packages=(gcc libc6-dev pkg-config libopus-dev libspandsp-dev ca-certificates git sip-tester baresip-core) ;;
 *)
   echo "setup.sh: unknown: $1 (build or test)" >&2
   exit 2

@@ -46,8 +46,8 @@ func (t *Trunk) challenge(m *Message, a Auth) []Header {
 	return []Header{{name, fmt.Sprintf(`Digest realm="%s", nonce="%s", qop="auth", algorithm=%s`, a.Realm, t.nonce, algorithm)}}
 }
 
-// authorize answers a challenge.
-func authorize(res *Message, o Outgoing) (Header, error) {
+// authorize answers the challenge of a request of that method to that URI.
+func authorize(res *Message, method, uri, user, password string) (Header, error) {
 	name, challenge := "Authorization", res.Get("WWW-Authenticate")
 	if res.Status == 407 {
 		name, challenge = "Proxy-Authorization", res.Get("Proxy-Authenticate")
@@ -56,8 +56,8 @@ func authorize(res *Message, o Outgoing) (Header, error) {
 		return Header{}, fmt.Errorf("challenge %q: only Digest is known", challenge)
 	}
 	p := digestParams(challenge)
-	p["uri"], p["username"] = o.To, o.User
-	out := fmt.Sprintf(`Digest username="%s", realm="%s", nonce="%s", uri="%s"`, o.User, p["realm"], p["nonce"], o.To)
+	p["uri"], p["username"] = uri, user
+	out := fmt.Sprintf(`Digest username="%s", realm="%s", nonce="%s", uri="%s"`, user, p["realm"], p["nonce"], uri)
 	if p["qop"] != "" {
 		p["qop"], p["nc"], p["cnonce"] = "auth", "00000001", rand.Text()
 		out += fmt.Sprintf(`, qop=auth, nc=%s, cnonce="%s"`, p["nc"], p["cnonce"])
@@ -68,7 +68,7 @@ func authorize(res *Message, o Outgoing) (Header, error) {
 	if p["opaque"] != "" {
 		out += fmt.Sprintf(`, opaque="%s"`, p["opaque"])
 	}
-	return Header{name, out + fmt.Sprintf(`, response="%s"`, digest(p["algorithm"], o.User, p["realm"], o.Password, "INVITE", p))}, nil
+	return Header{name, out + fmt.Sprintf(`, response="%s"`, digest(p["algorithm"], user, p["realm"], password, method, p))}, nil
 }
 
 // digest is the response of RFC 7616 section 3.4.1.

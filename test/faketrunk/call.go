@@ -57,6 +57,7 @@ type Call struct {
 	dropACKs   int
 	reason     string
 	byThem     bool
+	referred   int // what the last NOTIFY of our REFER told
 	fork       *fork
 	endedAt    time.Time
 }

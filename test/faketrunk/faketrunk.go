@@ -11,7 +11,7 @@
 //	err = call.Audio().Meter().Wait(ctx) // the tone was heard
 //	err = call.Hangup(ctx)
 //
-// What it does not do: video, SRTP, TLS, registration, more than one
+// What it does not do: video, SRTP, TLS, a registrar, more than one
 // subscription, ICE.
 package faketrunk
 

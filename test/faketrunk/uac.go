@@ -86,7 +86,7 @@ func (c *Call) dial(o Outgoing, branch string, raw []byte, headers []Header, sdp
 		}
 		c.t.mu.Lock()
 		c.ackRefusal(res, branch)
-		credentials, err := authorize(res, o)
+		credentials, err := authorize(res, "INVITE", o.To, o.User, o.Password)
 		if err != nil {
 			c.settle(res.Status)
 			c.end()

@@ -354,7 +354,12 @@ func (c *Call) inside(m *Message, r route) []byte {
 	case "INFO":
 		c.audio.info(m.Body)
 		return reply(m, r, 200, c.tag, nil, nil)
-	case "OPTIONS", "NOTIFY":
+	case "NOTIFY":
+		if strings.HasPrefix(m.Get("Event"), "refer") {
+			c.progress(m)
+		}
+		return reply(m, r, 200, c.tag, nil, nil)
+	case "OPTIONS":
 		return reply(m, r, 200, c.tag, []Header{{"Allow", allow}}, nil)
 	default:
 		return reply(m, r, 405, c.tag, []Header{{"Allow", allow}}, nil)

@@ -1,8 +1,9 @@
-// Package peers starts phones that nobody here wrote, SIPp and baresip, for
-// tests that must not depend on our own idea of SIP. Both answer calls at an
-// address of the loopback and bring sound: SIPp sends back what it hears or
-// plays a tone, baresip plays a WAV file and records what it hears. Everything
-// ends with the test.
+// Package peers starts phones and PBXs that nobody here wrote, for tests that
+// must not depend on our own idea of SIP. The phones, SIPp and baresip, answer
+// calls at an address of the loopback and bring sound: SIPp sends back what it
+// hears or plays a tone, baresip plays a WAV file and records what it hears.
+// Asterisk and Kamailio run from .cache/pbx, with the configuration that the
+// guides in docs/pbx tell their readers to write. Everything ends with the test.
 package peers
 
 import (

@@ -1,5 +1,6 @@
 #!/bin/bash
-# setup.sh build|test: installs the Debian packages that are missing for that.
+# setup.sh build|test: installs the Debian packages that are missing for that,
+# and for test the PBXs of pbx.sh.
 # Go itself must be there already.
 set -euo pipefail
 
@@ -28,7 +29,11 @@ for p in "${packages[@]}"; do
   state=$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null || true)
   [ "$state" = installed ] || missing+=("$p")
 done
-[ ${#missing[@]} -gt 0 ] || exit 0
+pbxs() { [ "$1" != test ] || bash "$(dirname "$0")/pbx.sh"; }
+if [ ${#missing[@]} = 0 ]; then
+  pbxs "$1"
+  exit 0
+fi
 
 echo "setup.sh: installing ${missing[*]}"
 root=()
@@ -45,3 +50,4 @@ install() {
 }
 # The package list may be older than the mirror: read it anew before giving up.
 install || { "${root[@]}" apt-get update -q </dev/null && install; }
+pbxs "$1"

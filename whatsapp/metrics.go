@@ -75,6 +75,7 @@ type Metrics struct {
 	delay      prometheus.Histogram
 	handle     prometheus.Histogram
 	signatures prometheus.Counter
+	ahead      prometheus.Counter
 	graph      [actions][results]prometheus.Counter
 	seconds    [actions]prometheus.Observer
 	errors     map[int]prometheus.Counter // by Meta's code; 0: any other
@@ -126,6 +127,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "wagate_webhook_signature_failures_total",
 			Help: "Deliveries without a valid signature.",
 		}),
+		ahead: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "wagate_webhook_events_ahead_total",
+			Help: "Webhook events that Meta dates into our future; they count from their receipt.",
+		}),
 		errors: map[int]prometheus.Counter{0: failures.WithLabelValues("other")},
 	}
 	for _, code := range answerCodes {
@@ -148,7 +153,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for _, code := range knownCodes {
 		m.errors[code] = failures.WithLabelValues(strconv.Itoa(code))
 	}
-	reg.MustRegister(requests, events, graph, seconds, failures, m.delay, m.handle, m.signatures)
+	reg.MustRegister(requests, events, graph, seconds, failures, m.delay, m.handle, m.signatures, m.ahead)
 	return m
 }
 

@@ -189,6 +189,7 @@ func (w *Webhook) receive(rw http.ResponseWriter, r *http.Request) (code int, fr
 		w.log.Warn("signed webhook cannot be read", slog.Any("error", err), slog.Int("bytes", len(raw)))
 		return http.StatusBadRequest, nil
 	}
+	w.settle(&batch)
 	w.report(batch)
 	fresh, err = w.record(r.Context(), batch.events)
 	if err != nil {

@@ -246,8 +246,9 @@ type AskMessage struct {
 
 // Template is a message template approved by Meta.
 type Template struct {
-	Name     string `yaml:"name"`
-	Language string `yaml:"language"`
+	Name       string   `yaml:"name"`
+	Language   string   `yaml:"language"`
+	Parameters []string `yaml:"parameters"` // of its body, in the order of their numbers
 }
 
 // Limits protect this node and the calls on it.

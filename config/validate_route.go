@@ -1,9 +1,12 @@
 package config
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/nyaruka/phonenumbers"
 )
@@ -159,5 +162,25 @@ func (p Permissions) check(l *faultLog) {
 		l.add(path+".request.template", "add the language Meta approved, like en", "needs a language")
 	} else if t.Name == "" && t.Language != "" {
 		l.add(path+".request.template", "add the name Meta approved", "needs a name")
+	} else if t.Name == "" && len(t.Parameters) > 0 {
+		l.add(path+".request.template", "add the name and the language Meta approved", "needs a name")
 	}
+	for i, text := range p.Request.Template.Parameters {
+		if !isParameter(text) {
+			l.add(fmt.Sprintf("%s.request.template.parameters[%d]", path, i), fmt.Sprintf("write 1 to %d characters on one line, at most %d spaces in a row", maxParameter, maxSpaces),
+				"%s is not what Meta puts into a template", quoted(text))
+		}
+	}
+}
+
+// What Meta takes for a parameter of a template.
+const (
+	maxParameter = 1024
+	maxSpaces    = 4
+)
+
+func isParameter(text string) bool {
+	n := utf8.RuneCountInString(text)
+	return strings.TrimSpace(text) != "" && n <= maxParameter && utf8.ValidString(text) &&
+		!strings.ContainsFunc(text, unicode.IsControl) && !strings.Contains(text, strings.Repeat(" ", maxSpaces+1))
 }

@@ -60,8 +60,17 @@ type (
 		Text string `json:"text"`
 	}
 	askTemplate struct {
-		Name     string      `json:"name"`
-		Language askLanguage `json:"language"`
+		Name     string         `json:"name"`
+		Language askLanguage    `json:"language"`
+		Parts    []askComponent `json:"components,omitempty"`
+	}
+	askComponent struct {
+		Type       string         `json:"type"`
+		Parameters []askParameter `json:"parameters"`
+	}
+	askParameter struct {
+		Type string `json:"type"`
+		Text string `json:"text"`
 	}
 	askLanguage struct {
 		Code string `json:"code"`
@@ -90,7 +99,7 @@ func (c *Client) RequestPermission(
 			return Receipt{}, fmt.Errorf("request permission: %w: %w", ErrNoTemplate, ErrNotSent)
 		}
 		m.Type = "template"
-		m.Template = &askTemplate{words.Template.Name, askLanguage{words.Template.Language}}
+		m.Template = &askTemplate{words.Template.Name, askLanguage{words.Template.Language}, askBodyOf(words.Template.Parameters)}
 	}
 	body, err := json.Marshal(m)
 	if err != nil {
@@ -103,6 +112,19 @@ func (c *Client) RequestPermission(
 		return Receipt{}, err
 	}
 	return parseReceipt(answer)
+}
+
+// askBodyOf fills in the body of a template. For its other components nothing is
+// sent.
+func askBodyOf(texts []string) []askComponent {
+	if len(texts) == 0 {
+		return nil
+	}
+	body := askComponent{Type: "body"}
+	for _, text := range texts {
+		body.Parameters = append(body.Parameters, askParameter{"text", text})
+	}
+	return []askComponent{body}
 }
 
 // parseReceipt reads Meta's answer. Without the message's id nobody knows what

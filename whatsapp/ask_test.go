@@ -43,6 +43,14 @@ func TestRequestPermission(t *testing.T) {
 			`{"messaging_product":"whatsapp","recipient_type":"individual","to":"34611223344","recipient":"ES.1","type":"template","biz_opaque_callback_data":"ask=1",
 				"template":{"name":"ask_to_call","language":{"code":"en"}}}`,
 		},
+		"template with parameters": {
+			Callee{Number: "34611223344"},
+			Template,
+			config.AskMessage{Template: config.Template{Name: "ask_to_call", Language: "en", Parameters: []string{"Nuria", "7781"}}},
+			`{"messaging_product":"whatsapp","recipient_type":"individual","to":"34611223344","type":"template","biz_opaque_callback_data":"ask=1",
+				"template":{"name":"ask_to_call","language":{"code":"en"},"components":[{"type":"body",
+				"parameters":[{"type":"text","text":"Nuria"},{"type":"text","text":"7781"}]}]}}`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []byte

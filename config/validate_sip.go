@@ -11,9 +11,11 @@ import (
 )
 
 var (
-	hostPattern   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
-	userPattern   = regexp.MustCompile(`^[A-Za-z0-9._+-]{1,64}$`)
-	callerPattern = regexp.MustCompile(`^(e164|plain|00|national:[1-9][0-9]{0,2})$`)
+	hostPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
+	userPattern = regexp.MustCompile(`^[A-Za-z0-9._+-]{1,64}$`)
+	// An account is part of a quoted string, and of what is hashed with colons.
+	accountPattern = regexp.MustCompile(`^[A-Za-z0-9._+@!*~-]{1,64}$`)
+	callerPattern  = regexp.MustCompile(`^(e164|plain|00|national:[1-9][0-9]{0,2})$`)
 )
 
 func (s SIP) check(l *faultLog) {
@@ -149,7 +151,10 @@ func (t Trunk) checkIdentity(l *faultLog, path string) {
 		l.secret(path+".auth.password", t.Auth.Password)
 	}
 	if t.Challenge.User != "" {
-		l.add(path+".challenge.user", "leave it empty and restrict sources for now", "challenging the PBX is not built yet, anyone in sources would be let in")
+		l.secret(path+".challenge.password", t.Challenge.Password)
+		if !accountPattern.MatchString(t.Challenge.User) && !l.faulty(path+".challenge.user") {
+			l.add(path+".challenge.user", "write the account that the PBX logs in with: no spaces, quotes, colons", "%s is not a user", quoted(t.Challenge.User))
+		}
 	}
 }
 

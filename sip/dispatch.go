@@ -220,6 +220,15 @@ func (s *Server) takeInvite(m *message, fl flow) {
 		s.refuse(m, fl, busy())
 		return
 	}
+	now := time.Now()
+	if s.loops.on(m) {
+		s.refuse(m, fl, s.looped(t, now))
+		return
+	}
+	if f := s.authenticate(t, m, fl, now); f != nil {
+		s.refuse(m, fl, f)
+		return
+	}
 	tx := s.newServerTx(m, fl)
 	if tx == nil {
 		s.refuse(m, fl, busy())

@@ -73,6 +73,29 @@ func FuzzGate(f *testing.F) {
 	})
 }
 
+// FuzzCredentials holds for any Authorization value: no panic, little time, and
+// nothing passes that was not made with the password.
+func FuzzCredentials(f *testing.F) {
+	good := answer("pbx", "wagate", "secret", "INVITE", map[string]string{"nonce": "n", "uri": "sip:1@gw", "qop": "auth", "nc": "00000001", "cnonce": "x"})
+	for _, value := range []string{good, "Digest", `Digest a="\`, "digest username=pbx,,", strings.Repeat(`x=""",`, 1000)} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		started := time.Now()
+		c, ok := parseCredentials(value)
+		_, right := c.prove("INVITE", "sip:1@gw", "pbx", "wagate", "secret")
+		if took := time.Since(started); took > 200*time.Millisecond {
+			t.Fatalf("%v for %d bytes", took, len(value))
+		}
+		if ok && right && (c.user != "pbx" || c.realm != "wagate" || c.qop != "auth") {
+			t.Fatalf("%q passes", value)
+		}
+		if _, right := c.prove("INVITE", "sip:1@gw", "pbx", "wagate", "another"); right {
+			t.Fatalf("%q passes with any password", value)
+		}
+	})
+}
+
 // sound checks a message of ours by our own reader, and that nothing of the
 // input became a line of its own.
 func sound(t *testing.T, m *message, input []byte) {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"wagate/config"
 )
 
 // desk is a peer that calls us.
@@ -21,11 +23,16 @@ type incomingTest struct {
 	*events
 }
 
-// newDesk serves calls of a peer; each shows up in calls, bound.
-func newDesk(t *testing.T) *desk {
+// newDesk serves calls of a peer, on the trunk that trunk makes of it if it is
+// given; each shows up in calls, bound.
+func newDesk(t *testing.T, trunk ...func(*peer) config.Trunk) *desk {
 	t.Helper()
 	p := newPeer(t)
-	d := &desk{peer: p, s: newTestServer(t, quick(), trunkTo(p)), calls: make(chan *incomingTest, 1024)}
+	made := trunkTo(p)
+	for _, f := range trunk {
+		made = f(p)
+	}
+	d := &desk{peer: p, s: newTestServer(t, quick(), made), calls: make(chan *incomingTest, 1024)}
 	serve(t, d.s, func(c *Session, in Incoming) {
 		call := &incomingTest{c, in, newEvents(t)}
 		c.Bind(Handling{

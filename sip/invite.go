@@ -56,7 +56,7 @@ func (s *Server) Prepare(o Outgoing, notify func(Event)) (*Session, error) {
 		host, _ = s.localHost(to)
 	}
 	from, asserted := identity(t.cfg, o.Caller, host)
-	c.asserted = asserted
+	c.asserted, c.loop = asserted, s.loops.make()
 	c.state = durable{
 		Version: stateVersion, Trunk: o.Trunk, URI: uri, Branch: newBranch(), Tries: 1, CSeq: firstSeq(),
 		From: from + ";tag=" + newTag(), To: "<sip:" + user + "@" + hostPort(target.host, target.port) + ">", CallID: newID(),
@@ -124,6 +124,7 @@ func (c *Session) build() *message {
 	for _, h := range o.Headers {
 		m.add(h.Name, printable(h.Value, maxHeader))
 	}
+	m.add(loopHeader, c.loop)
 	if len(o.SDP) > 0 {
 		m.add("Content-Type", contentSDP)
 	}

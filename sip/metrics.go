@@ -19,6 +19,7 @@ const (
 var reasons = []string{
 	"source", "rate", "connections", "read", "size", "malformed", "version", "method", "scheme", "hops", "require",
 	"content", "merged", "dialog", "cseq", "stray", "draining", "overload", "panic",
+	"unauthenticated", "credentials", "nonce", "loop",
 }
 
 // classes of final answers; timeout is none at all.

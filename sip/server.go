@@ -49,6 +49,11 @@ type Server struct {
 	listeners []net.Listener
 	limits    *limiter
 
+	nonces        *nonces
+	loops         *loopMark
+	wrongPassword seldom
+	loopSeen      seldom
+
 	acl      atomic.Pointer[acl]
 	draining atomic.Bool
 	drained  atomic.Int64 // when the drain is over, in Unix nanoseconds; 0: not said
@@ -84,6 +89,7 @@ func New(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prometheus
 func newServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prometheus.Registerer, tm timing) (*Server, error) {
 	s := &Server{
 		tm: tm, log: log, metrics: newMetrics(reg), resolver: net.DefaultResolver, seed: maphash.MakeSeed(), limits: newLimiter(),
+		nonces: newNonces(time.Now()), loops: newLoopMark(),
 		conns: map[netip.AddrPort]*conn{}, perSource: map[netip.Addr]int{},
 		clients: map[string]*clientTx{}, servers: map[string]*serverTx{}, merged: map[string]*serverTx{},
 		sessions: map[sessionKey]*Session{}, strays: map[string]time.Time{}, newTrunk: make(chan struct{}, 1),
@@ -196,6 +202,7 @@ func (s *Server) keepNames() {
 }
 
 func (s *Server) sweep(now time.Time) {
+	s.nonces.sweep(now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, until := range s.strays {

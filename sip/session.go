@@ -38,6 +38,7 @@ type Session struct {
 	out       Outgoing
 	to        endpoint
 	asserted  string // P-Asserted-Identity
+	loop      string // our mark
 	large     bool   // TCP was chosen for the message's size
 	noTCP     bool   // and was refused
 	inviteSeq uint32 // CSeq of the INVITE that was answered

@@ -1,0 +1,79 @@
+package sip
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	maxCredentials = 4 // of one INVITE that are looked at
+	defaultRealm   = "wagate"
+)
+
+// realm names our user base to phones: it does not change while the gateway's
+// name does not.
+func (s *Server) realm() string {
+	if s.publicHost != "" {
+		return s.publicHost
+	}
+	return defaultRealm
+}
+
+// authenticate lets an INVITE pass whose trunk has nothing to prove, or which
+// brings the right credentials with a nonce that is still good. Everything else
+// gets one and the same answer, a fresh challenge (RFC 3261 section 22), but
+// that right credentials with a nonce that has had its time are told so. It
+// remembers nothing of an INVITE that does not pass.
+func (s *Server) authenticate(t *trunk, m *message, fl flow, now time.Time) *fault {
+	user, password := t.cfg.Challenge.User, t.cfg.Challenge.Password.Reveal()
+	if user == "" {
+		return nil
+	}
+	label, stale := "unauthenticated", false // every call begins so
+	for i, value := range m.all("authorization") {
+		if i == maxCredentials {
+			break
+		}
+		label = "credentials"
+		c, ok := parseCredentials(value)
+		if !ok {
+			continue
+		}
+		count, right := c.prove(m.method, m.uri, user, s.realm(), password)
+		if right && s.nonces.spend(c.nonce, t.cfg.Name, count, now) {
+			return nil
+		}
+		stale = stale || right
+	}
+	if stale {
+		label = "nonce"
+	}
+	if label == "credentials" && s.wrongPassword.due(now) {
+		s.log.Warn("call with wrong credentials refused", slog.String("trunk", t.cfg.Name), slog.String("source", fl.remote.String()))
+	}
+	return s.challenge(t, label, stale, now)
+}
+
+// challenge asks for credentials: SHA-256 first, MD5 for phones that know
+// nothing better (RFC 8760 section 2.4).
+func (s *Server) challenge(t *trunk, label string, stale bool, now time.Time) *fault {
+	common := `Digest realm=` + quote(s.realm()) + `, nonce="` + s.nonces.issue(t.cfg.Name, now) + `", qop="auth", algorithm=`
+	tail := ""
+	if stale {
+		tail = ", stale=true"
+	}
+	ask := []field{{"WWW-Authenticate", common + "SHA-256" + tail}, {"WWW-Authenticate", common + "MD5" + tail}}
+	return &fault{401, label, "Unauthorized", append(ask, Reason{Q850: 21, Text: "credentials wanted", WAError: "not_allowed"}.fields()...)}
+}
+
+// seldom keeps what others can cause at will from filling the log.
+type seldom struct{ last atomic.Int64 }
+
+const logPause = 10 * time.Second
+
+// due tells whether enough time has gone by since it last was.
+func (q *seldom) due(now time.Time) bool {
+	last := q.last.Load()
+	return now.UnixNano()-last >= int64(logPause) && q.last.CompareAndSwap(last, now.UnixNano())
+}

@@ -32,7 +32,7 @@ type env struct {
 
 	// For calls to customers.
 	allowed func(ctx context.Context, o order) error // nil, or a *deniedError
-	refused func(o order, err error)                 // what Meta said of connect; nil when it took it
+	asked   func(o order, err error)                 // what Meta said of connect; nil when it took it
 	named   func(c *Call, id whatsapp.CallID)        // Meta's id is known
 	talked  func(o order, rec store.Record)          // the call is over
 }
@@ -63,6 +63,8 @@ type Call struct {
 	rec        store.Record
 	taken      time.Time     // when the callee answered
 	retryAfter time.Duration // for a refusal towards a trunk
+	perUser    bool          // the limit that is reached is this customer's alone
+	notBefore  time.Time     // when Meta takes the next request
 	detail     string        // why the rules refuse the call, for people
 	lost       bool          // a call may exist at Meta under our tag that nobody can name
 	written    bool          // the intent is on disk
@@ -135,7 +137,13 @@ func (c *Call) guard(turn func()) {
 	c.post(stopWanted{Internal})
 }
 
-func (c *Call) emit(ev event) { c.pending = append(c.pending, ev) }
+func (c *Call) emit(ev event) {
+	if end, ok := ev.(calleeEnded); ok {
+		end.Over = c.impatient()
+		ev = end
+	}
+	c.pending = append(c.pending, ev)
+}
 
 // drain feeds the machine what the legs said, in order.
 func (c *Call) drain() {

@@ -277,7 +277,7 @@ func rehearse(t *testing.T, hops []config.Hop, story func(s *rehearsal)) {
 			cfg: cfg, graph: func(string) graph { return s.graph }, trunks: s.trunk, audio: s.audio, book: s.book,
 			limits: newTrunkLimits(), metrics: newMetrics(nil, "test"), log: slog.New(slog.DiscardHandler),
 			owed: func() {}, over: func(*Call) { close(s.over) }, amend: func(whatsapp.Terminate) {}, depth: func(int) {},
-			allowed: func(context.Context, order) error { return s.denied }, refused: func(order, error) {},
+			allowed: func(context.Context, order) error { return s.denied }, asked: func(order, error) {},
 			named: func(*Call, whatsapp.CallID) {}, talked: func(order, store.Record) {},
 		}
 		s.env = e

@@ -34,7 +34,7 @@ func (c *Call) begin() {
 		Route: c.rec.Route, Trunk: c.rec.Trunk, To: c.rec.To, WACID: c.rec.WACID, Tag: o.tag,
 		PreAccepted: o.refuse == NoCause, StartedAt: c.now,
 	}
-	c.do(routingLimit, func(ctx context.Context) input {
+	c.do(admitLimit, func(ctx context.Context) input {
 		if err := c.env.book.Begin(ctx, intent, o.eventKey); err != nil {
 			return begun{fmt.Errorf("%w: %w", errNotSaved, err)}
 		}
@@ -66,7 +66,7 @@ func (c *Call) handle(in input) {
 	case hooked:
 		c.hooked(in.event)
 	case timerFired:
-		c.emit(deadline{Stamp: in.stamp, Over: c.patience() < leastRing})
+		c.emit(deadline{Stamp: in.stamp, Over: c.impatient()})
 	case giveUp:
 		if c.m.Phase == Ending {
 			c.emit(deadline{Stamp: stamp{c.m.Phase, c.m.Turn}})
@@ -120,7 +120,7 @@ func (c *Call) begun(err error) {
 		c.emit(routeFailed{StoreFailed})
 	case errors.As(err, &denied):
 		c.log.Info("call is not allowed", slog.String("cause", denied.cause.String()), slog.String("reason", denied.reason))
-		c.retryAfter = denied.retryAfter
+		c.retryAfter, c.perUser = denied.retryAfter, denied.perUser
 		if denied.cause != StoreFailed { // a fault of ours is nothing for the agent's phone
 			c.detail = denied.reason
 		}
@@ -142,6 +142,7 @@ type deniedError struct {
 	cause      Cause
 	reason     string
 	retryAfter time.Duration
+	perUser    bool // of Limited: it is the limit of this customer alone
 }
 
 func (e *deniedError) Error() string { return e.cause.String() + ": " + e.reason }
@@ -170,7 +171,9 @@ func (c *Call) patience() time.Duration {
 	return c.env.cfg.Limits.AnswerWindow - c.now.Sub(sent)
 }
 
-const storeRetry = 5 * time.Second
+// impatient means that what the caller still waits is too little to ring
+// another phone.
+func (c *Call) impatient() bool { return c.patience() < leastRing }
 
 // saveIngress writes down what is needed to end the trunk's side after a crash.
 func (c *Call) saveIngress(ctx context.Context) error {

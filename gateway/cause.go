@@ -1,5 +1,11 @@
 package gateway
 
+import (
+	"net/http"
+
+	"wagate/whatsapp"
+)
+
 // Cause says why a call ended. The set is closed; its words are metric labels,
 // record fields and the X-WA-Error of every refusal. This file holds the only
 // translations from and to the codes of SIP and Meta.
@@ -124,14 +130,14 @@ func (c Cause) String() string { return c.row().name }
 // retry returns what may be tried next when a callee ends like this.
 func (c Cause) retry() retry { return c.row().retry }
 
-// farSide reports whether a callee that ends like this did so itself. In the
-// other cases it was not asked, or we gave it up.
+// farSide reports whether a side that ends like this did so itself. In the
+// other cases it was not asked, or we gave it up, or Meta did.
 func (c Cause) farSide() bool {
 	switch c {
-	case Hangup, Cancelled, Declined, Busy, NoAnswer, Unreachable, NotFound, NoCodec, TrunkAuth, MediaFailed:
+	case Hangup, Cancelled, Declined, Busy, NoAnswer, Unreachable, NotFound, NoCodec, TrunkAuth:
 		return true
 	case NoCause, APIDown, APITimeout, NoRoute, BadNumber, NotAllowed, StoreFailed, NoPermission, Limited,
-		Overloaded, Draining, AnswerFailed, MediaLost, MaxDuration, APIError, Internal, numCauses:
+		Overloaded, Draining, AnswerFailed, MediaFailed, MediaLost, MaxDuration, APIError, Internal, numCauses:
 	}
 	return false
 }
@@ -278,6 +284,30 @@ func sipAlarm(status int) bool {
 // terminate webhook. Codes that nobody has explained count as a fault of the
 // set-up, so that somebody looks.
 func causeOfMeta(code int) Cause {
+	if c := metaCause(code); c != NoCause {
+		return c
+	}
+	return APIError
+}
+
+// causeOfAPI returns the cause for a refusal of the Graph API. Of a code that
+// nobody has explained the HTTP status says whose fault it is.
+func causeOfAPI(e *whatsapp.APIError) Cause {
+	switch c := metaCause(e.Code); {
+	case e.BadNumber():
+		return BadNumber
+	case c != NoCause:
+		return c
+	case e.Status >= http.StatusInternalServerError:
+		return APIDown
+	case e.Status == http.StatusTooManyRequests:
+		return Limited
+	}
+	return APIError
+}
+
+// metaCause is the table of Meta's codes; NoCause for those that are not in it.
+func metaCause(code int) Cause {
 	switch code {
 	case 1, 2, 131000, 131016, 133004, 138004:
 		return APIDown
@@ -293,6 +323,22 @@ func causeOfMeta(code int) Cause {
 		return NoPermission
 	case 138019, 138020, 138021, 138022, 138023:
 		return MediaFailed
+	case codeInvalid, codeBadSDP:
+		return APIError
 	}
-	return APIError
+	if standing(code) {
+		return APIError
+	}
+	return NoCause
+}
+
+// standing means that Meta refuses every call of the number with this code,
+// until somebody mends the set-up or Meta lifts what it has imposed: the token,
+// the permissions of the app, the settings, the payment, the account.
+func standing(code int) bool {
+	switch code {
+	case 3, 10, 33, 190, 368, 131031, 131042, 131044, 131055, 138000, 138013, 138014, 138015, 138018, 138024, 138025:
+		return true
+	}
+	return code >= 200 && code <= 299
 }

@@ -25,16 +25,13 @@ func (g *Gateway) allowed(ctx context.Context, o order) error {
 	case no == nil:
 		return &deniedError{cause: StoreFailed, reason: err.Error(), retryAfter: storeRetry}
 	case no.Limited():
-		return &deniedError{cause: Limited, reason: no.Error(), retryAfter: min(max(no.Again.Sub(now), time.Second), maxRetry)}
+		return &deniedError{cause: Limited, reason: no.Error(), retryAfter: untilAgain(no.Again, now), perUser: true}
 	}
 	if g.current.Load().cfg.Permissions.AutoRequest && no.Askable() {
 		g.askLater(o)
 	}
 	return &deniedError{cause: NoPermission, reason: no.Error()}
 }
-
-// maxRetry caps what a PBX is told to wait.
-const maxRetry = time.Hour
 
 // askLater asks the customer while the agent hears that it needs permission.
 func (g *Gateway) askLater(o order) {
@@ -68,8 +65,10 @@ func (g *Gateway) tellLedger(ev whatsapp.Event) {
 	})
 }
 
-// callRefused learns from Meta's refusal of a call that the ledger had allowed.
-func (g *Gateway) callRefused(o order, err error) {
+// connectAsked learns from what Meta says of a call: whether it takes calls of
+// the number at all, and from its refusal of one that the ledger had allowed.
+func (g *Gateway) connectAsked(o order, err error) {
+	g.outages.note(o.number.Name, err)
 	if err == nil {
 		return
 	}

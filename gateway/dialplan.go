@@ -17,6 +17,8 @@ import (
 var (
 	errBadDial     = errors.New("not a telephone number or user id")
 	errCountry     = errors.New("no route may call this country")
+	errClosed      = errors.New("outside the hours of the route")
+	errBarred      = errors.New("the route refuses calls")
 	errNotOurs     = errors.New("the route does not allow this business number")
 	errNoRouteOut  = errors.New("no route for what was dialled")
 	userIDPattern  = regexp.MustCompile(`^[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}$`)
@@ -61,12 +63,17 @@ func (r *router) outbound(q outboundQuery) (outboundPlan, error) {
 }
 
 func (r *router) outboundTo(q outboundQuery, dialed string, resolve func(config.Route) (outboundPlan, error)) (outboundPlan, error) {
+	none := errNoRouteOut
 	for _, route := range r.out {
 		if !matchesOut(route.Match, q, dialed) {
 			continue
 		}
+		if !route.Match.Open(q.Now) {
+			none = errClosed // unless another route takes it now
+			continue
+		}
 		if route.Reject {
-			return outboundPlan{Route: route.Name}, errCountry
+			return outboundPlan{Route: route.Name}, errBarred
 		}
 		p, err := resolve(route)
 		if err != nil {
@@ -86,7 +93,7 @@ func (r *router) outboundTo(q outboundQuery, dialed string, resolve func(config.
 		}
 		return p, nil
 	}
-	return outboundPlan{}, errNoRouteOut
+	return outboundPlan{}, none
 }
 
 // dialledNumber is what a route makes of the digits: strip, prepend, and a plus
@@ -110,5 +117,5 @@ func dialledNumber(dialed string, route config.Route) (outboundPlan, error) {
 func matchesOut(m config.Match, q outboundQuery, dialed string) bool {
 	to := m.To == "" || config.MatchPattern(m.To, dialed) ||
 		strings.HasPrefix(m.To, "+") && config.MatchPattern(strings.TrimPrefix(m.To, "+"), dialed)
-	return to && (m.Trunk == "" || m.Trunk == q.Trunk) && (m.Caller == "" || config.MatchPattern(m.Caller, q.Caller)) && m.Open(q.Now)
+	return to && (m.Trunk == "" || m.Trunk == q.Trunk) && (m.Caller == "" || config.MatchPattern(m.Caller, q.Caller))
 }

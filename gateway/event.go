@@ -39,6 +39,7 @@ type (
 	calleeEnded struct {
 		Leg   uint8
 		Cause Cause
+		Over  bool // as in deadline
 	}
 
 	// mediaLost: the audio of one side never came up, or has gone.

@@ -37,6 +37,7 @@ type Gateway struct {
 	events   *feed
 	limits   *trunkLimits
 	reaper   *reaper
+	outages  *outages
 
 	permissions *permissions
 	gatherer    prometheus.Gatherer
@@ -86,6 +87,7 @@ func New(cfg *config.Config, log *slog.Logger, reg *prometheus.Registry) (*Gatew
 		registry: newRegistry(), limits: newTrunkLimits(), drained: make(chan struct{}),
 		events: newFeed(time.Now(), keptNotices, log),
 	}
+	g.outages = newOutages(g.metrics, log)
 	if err := g.open(cfg, reg); err != nil {
 		return nil, errors.Join(err, g.unwind())
 	}
@@ -141,7 +143,7 @@ func (g *Gateway) compile(cfg *config.Config) *running {
 		cfg: cfg, trunks: sipTrunks{g.sip}, audio: mediaEngine{g.engine}, book: g.store, limits: g.limits,
 		metrics: g.metrics, log: g.log, owed: g.reaper.poke, over: g.over, amend: g.amend, depth: g.depth, events: g.events,
 		graph:   func(number string) graph { return r.clients[number] },
-		allowed: g.allowed, refused: g.callRefused, named: g.named, talked: g.talked,
+		allowed: g.allowed, asked: g.connectAsked, named: g.named, talked: g.talked,
 	}
 	return r
 }

@@ -13,7 +13,8 @@ const (
 	// retryTimer: a Graph request is sent again after a pause; nth says which
 	// pause of the row it is, from 0.
 	retryTimer legTimer = iota
-	// peerTimer: how long accept waits for our peer connection.
+	// peerTimer: how long accept, or a customer who took our call, waits for our
+	// peer connection.
 	peerTimer
 	// acceptTimer: how long accept may take with its repetition.
 	acceptTimer

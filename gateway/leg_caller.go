@@ -77,37 +77,24 @@ func (l *callerLeg) do(a sipAct, why Cause) {
 		l.socket.Open()
 	case sipRefuse:
 		status, q850 := why.sipStatus(l.table.Rung)
+		if why == Limited && c.perUser {
+			q850 = userLimitQ850
+		}
 		c.rec.SIPStatus, c.rec.Q850 = status, q850
-		l.session.Refuse(status, c.reason(why, q850), c.retryFor(why))
+		r := c.reason(why, q850)
+		if why == NoCodec {
+			r.Warning = incompatibleMedia
+		}
+		l.session.Refuse(status, r, c.retryFor(why))
 	case sipBye:
 		l.session.Bye(c.reason(why, why.releaseQ850()))
 	case sipPrepare, sipInvite, sipCancel, sipTone: // for calls that we place
 	}
 }
 
-// retryFor is how long a PBX should wait before it tries again, 0 where trying
-// again is no use.
-func (c *Call) retryFor(why Cause) time.Duration {
-	if c.retryAfter > 0 {
-		return c.retryAfter
-	}
-	if why == Draining {
-		return c.env.cfg.Limits.DrainTimeout
-	}
-	return retryLater[why]
-}
-
-// retryLater has the causes that pass by waiting.
-var retryLater = map[Cause]time.Duration{
-	Overloaded:  overloadRetry,
-	StoreFailed: storeRetry,
-	Limited:     limitRetry,
-}
-
-const (
-	overloadRetry = 2 * time.Second
-	limitRetry    = 30 * time.Second
-)
+// incompatibleMedia is what a PBX is warned of where no codec is in common (RFC
+// 3261 section 20.43).
+const incompatibleMedia = 305
 
 // take brings news to the table.
 func (l *callerLeg) take(in legInput) {

@@ -33,7 +33,15 @@ func (l *waEgress) name() string { return sideWhatsApp }
 func (l *waEgress) emit(ev event) { l.call.emit(ev) }
 
 func (l *waEgress) wait(t legTimer, nth uint8) {
-	l.call.after(legPause(t, nth), legTimeout{of(l.table.Leg), t})
+	pause := legPause(t, nth)
+	switch t {
+	case peerTimer:
+		pause = l.call.env.cfg.Media.SetupTimeout
+	case retryTimer:
+		pause = max(pause, l.call.throttled())
+	case acceptTimer, adoptTimer:
+	}
+	l.call.after(pause, legTimeout{of(l.table.Leg), t})
 }
 
 func (l *waEgress) dial()                 { l.table.dial(l) }
@@ -41,11 +49,7 @@ func (l *waEgress) hangup(Cause)          { l.table.hangup(l) }
 func (l *waEgress) slow() bool            { return false }
 func (l *waEgress) giveBack()             {}
 func (l *waEgress) audio() media.Endpoint { return l.made.audio() }
-
-func (l *waEgress) open() {
-	l.made.peer.Open()
-	l.call.after(l.call.env.cfg.Media.SetupTimeout, setupLate{of(l.table.Leg)})
-}
+func (l *waEgress) open()                 { l.made.peer.Open() }
 
 // finish tells the call whether something may exist at Meta that only our tag
 // names.
@@ -108,18 +112,14 @@ func (l *waEgress) take(in legInput) {
 		}
 		l.table.answered(l)
 	case peerUp:
-		l.table.MediaUp = true
+		l.table.mediaReady(l)
 	case peerHeard:
 		l.table.heard(l)
-	case setupLate:
-		if !l.table.MediaUp {
-			l.emit(mediaLost{MediaFailed})
-		}
 	case audioFailed:
 		l.call.peerGaveUp(l.table.MediaUp, in.err)
 	case legTimeout:
 		l.table.timeout(in.timer, l)
-	case dialReady, sipNews: // of other legs
+	case dialReady, sipNews, setupLate: // of other legs
 	}
 }
 
@@ -133,7 +133,10 @@ func (l *waEgress) done(in graphDone) {
 		l.call.named(in.id)
 	}
 	l.call.noteGraph(in)
-	l.call.env.refused(l.call.order, in.err)
+	if in.req == reqConnect {
+		l.call.env.asked(l.call.order, in.err)
+		l.call.noteLimit(in.err)
+	}
 	l.table.reply(in.req, replyOf(in.req, in.err), l)
 }
 
@@ -174,5 +177,5 @@ func (l *waEgress) owed() []store.Debt {
 		l.call.lost = l.call.lost || !l.table.Closed
 		return nil
 	}
-	return l.call.owe(store.Debt{Kind: debtTerminate, WACID: l.call.rec.WACID}, 0)
+	return l.call.owe(store.Debt{Kind: debtTerminate, WACID: l.call.rec.WACID}, max(l.call.throttled(), 0))
 }

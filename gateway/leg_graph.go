@@ -339,7 +339,11 @@ func (l *graphEgress) timeout(t legTimer, p graphPort) {
 		if l.Lost && !l.Placed {
 			l.end(APITimeout, p)
 		}
-	case peerTimer, acceptTimer: // not ours
+	case peerTimer:
+		if l.Picked && !l.Up && !l.WantEnd {
+			p.emit(mediaLost{MediaFailed})
+		}
+	case acceptTimer: // not ours
 	}
 }
 
@@ -375,8 +379,7 @@ func (l *graphEgress) accepted(p graphPort) {
 		return
 	}
 	l.Placed = true
-	l.Picked = true
-	l.upIfComplete(p)
+	l.pick(p)
 }
 
 // heard: the first audio of the user, which is the same news as ACCEPTED.
@@ -384,8 +387,28 @@ func (l *graphEgress) heard(p graphPort) {
 	if l.Closed {
 		return
 	}
+	l.MediaUp = true
+	l.pick(p)
+}
+
+// mediaReady: our peer connection is up, as a rule while the phone rings.
+func (l *graphEgress) mediaReady(p graphPort) {
+	l.MediaUp = true
+	if !l.Closed {
+		l.upIfComplete(p)
+	}
+}
+
+// pick: the user took the call. What is not there yet of our side has a while
+// to come: until then the caller hears that it rings, and after that no PBX
+// shall believe that there was an answer.
+func (l *graphEgress) pick(p graphPort) {
+	first := !l.Picked
 	l.Picked = true
 	l.upIfComplete(p)
+	if first && !l.Up && !l.WantEnd {
+		p.wait(peerTimer, 0)
+	}
 }
 
 func (l *graphEgress) rejected(p graphPort) { l.terminated(Declined, p) }
@@ -407,7 +430,7 @@ func (l *graphEgress) terminated(c Cause, p graphPort) {
 }
 
 func (l *graphEgress) upIfComplete(p graphPort) {
-	if l.HasAnswer && l.Picked && !l.Up && !l.WantEnd {
+	if l.HasAnswer && l.MediaUp && l.Picked && !l.Up && !l.WantEnd {
 		l.Up = true
 		p.emit(calleeAnswered{l.Leg})
 	}
@@ -421,5 +444,5 @@ func (l *graphEgress) request(r graphReq, p graphPort) {
 func (l *graphEgress) end(c Cause, p graphPort) {
 	l.Closed = true
 	l.Next = noReq
-	p.emit(calleeEnded{l.Leg, c})
+	p.emit(calleeEnded{Leg: l.Leg, Cause: c})
 }

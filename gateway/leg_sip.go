@@ -139,7 +139,7 @@ func (l *sipEgress) tell(n news, c Cause, p sipPort) {
 	case newsAnswered:
 		p.emit(calleeAnswered{l.Leg})
 	case newsEnded:
-		p.emit(calleeEnded{l.Leg, c})
+		p.emit(calleeEnded{Leg: l.Leg, Cause: c})
 	}
 }
 

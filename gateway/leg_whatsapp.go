@@ -35,7 +35,13 @@ func (l *waIngress) name() string { return sideWhatsApp }
 
 func (l *waIngress) emit(ev event) { l.call.emit(ev) }
 
-func (l *waIngress) wait(t legTimer, nth uint8) { l.call.after(legPause(t, nth), legTimeout{0, t}) }
+func (l *waIngress) wait(t legTimer, nth uint8) {
+	pause := legPause(t, nth)
+	if t == retryTimer && l.table.WantEnd { // else the callee waits
+		pause = max(pause, l.call.throttled())
+	}
+	l.call.after(pause, legTimeout{0, t})
+}
 
 func (l *waIngress) prepare()              { l.table.prepare(l) }
 func (l *waIngress) ring()                 {} // pre_accept has said so
@@ -171,10 +177,19 @@ func (c *Call) noteGraph(in graphDone) {
 	}
 	c.log.Warn("request to WhatsApp failed", slog.String("request", in.req.String()), slog.Any("error", in.err))
 	var api *whatsapp.APIError
-	if errors.As(in.err, &api) && !api.Gone() && c.rec.MetaError == 0 {
+	if !errors.As(in.err, &api) || api.Gone() {
+		return
+	}
+	if c.rec.MetaError == 0 {
 		c.rec.MetaError = api.Code
 	}
+	if wait := metaPause(in.err); wait > 0 {
+		c.notBefore = c.now.Add(wait)
+	}
 }
+
+// throttled is how long Meta wants no further request.
+func (c *Call) throttled() time.Duration { return c.notBefore.Sub(c.now) }
 
 // watchPeer reports when ICE and DTLS are up, when the customer is first heard,
 // and when the connection is lost.
@@ -231,7 +246,7 @@ func (l *waIngress) owed() []store.Debt {
 	if l.table.Touched {
 		kind = debtTerminate
 	}
-	return l.call.owe(store.Debt{Kind: kind, WACID: string(l.call.order.wacid)}, 0)
+	return l.call.owe(store.Debt{Kind: kind, WACID: string(l.call.order.wacid)}, max(l.call.throttled(), 0))
 }
 
 // owe makes a debt of this call, due after a rest.
@@ -281,8 +296,8 @@ func replyOfAPI(r graphReq, api *whatsapp.APIError) graphReply {
 		return graphReply{Result: resultGone}
 	case api.InProgress() && r == reqAccept:
 		return graphReply{}
-	case api.Temporary() && r == reqConnect && api.Code != 0:
-		return graphReply{resultTemporary, causeOfMeta(api.Code)}
+	case r == reqConnect && api.Temporary():
+		return graphReply{resultTemporary, causeOfAPI(api)}
 	case api.Temporary():
 		return graphReply{resultTemporary, APIDown}
 	case ending && api.Code == codeInvalid:
@@ -293,9 +308,9 @@ func replyOfAPI(r graphReq, api *whatsapp.APIError) graphReply {
 		return graphReply{resultTemporary, APIError}
 	}
 	if hopeless(api.Code) || r == reqConnect {
-		return graphReply{resultHopeless, causeOfMeta(api.Code)}
+		return graphReply{resultHopeless, causeOfAPI(api)}
 	}
-	return graphReply{resultRefused, causeOfMeta(api.Code)}
+	return graphReply{resultRefused, causeOfAPI(api)}
 }
 
 // The codes that every request of the call would meet again.

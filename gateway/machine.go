@@ -101,7 +101,7 @@ func (m *machine) step(ev event, do actions) {
 	case callerConnected:
 		m.callerConnected(do)
 	case callerEnded:
-		m.end(ev.Cause, byCaller, do)
+		m.end(ev.Cause, doing(ev.Cause, byCaller), do)
 	case calleeEnded:
 		m.calleeEnded(ev, do)
 	case callerFailed:
@@ -200,12 +200,12 @@ func (m *machine) calleeEnded(ev calleeEnded, do actions) {
 	}
 	switch m.Phase {
 	case Dialing:
-		if m.Plan.next(ev.Cause.retry()) {
+		if !ev.Over && m.Plan.next(ev.Cause.retry()) {
 			m.dial(do) // the phase goes on, and so does its timer
 			return
 		}
 	case Ringing:
-		if m.Plan.next(ev.Cause.retry()) {
+		if !ev.Over && m.Plan.next(ev.Cause.retry()) {
 			m.enter(Dialing, do)
 			m.dial(do)
 			return
@@ -214,11 +214,16 @@ func (m *machine) calleeEnded(ev calleeEnded, do actions) {
 	case Summoning, Routing: // cannot be: nothing was dialled
 	case Ending, Ended:
 	}
-	by := byCallee
-	if !ev.Cause.farSide() {
-		by = byGateway
+	m.end(ev.Cause, doing(ev.Cause, byCallee), do)
+}
+
+// doing is who ended a call whose leg on that side ended so: the side itself,
+// or we and Meta.
+func doing(c Cause, side party) party {
+	if !c.farSide() {
+		return byGateway
 	}
-	m.end(ev.Cause, by, do)
+	return side
 }
 
 func (m *machine) deadline(ev deadline, do actions) {
@@ -231,9 +236,12 @@ func (m *machine) deadline(ev deadline, do actions) {
 	case Routing:
 		m.end(Internal, byGateway, do)
 	case Dialing:
-		if m.ToGraph {
+		switch {
+		case m.ToGraph:
 			m.end(APITimeout, byGateway, do)
-		} else {
+		case ev.Over: // there was no time left, which is no fault of the trunk's
+			m.end(NoAnswer, byGateway, do)
+		default:
 			m.end(Unreachable, byGateway, do)
 		}
 	case Ringing:

@@ -29,7 +29,7 @@ func in(p Phase, plan plan) machine {
 	m := machine{Summoned: p == Summoning}
 	do := &asked{}
 	m.start(do)
-	for _, ev := range []event{routed{plan}, calleeRinging{1}, calleeAnswered{1}, callerConnected{}, stopped{Draining}, callerEnded{Hangup}, calleeEnded{1, Hangup}} {
+	for _, ev := range []event{routed{plan}, calleeRinging{1}, calleeAnswered{1}, callerConnected{}, stopped{Draining}, callerEnded{Hangup}, calleeEnded{Leg: 1, Cause: Hangup}} {
 		if m.Phase == p {
 			break
 		}
@@ -73,11 +73,15 @@ func TestTransitions(t *testing.T) {
 			Summoning: {Ended, []string{"record"}}, Routing: {Ended, []string{"record"}}, Dialing: {Ending, hangOut}, Ringing: {Ending, hangOut},
 			Answering: {Ending, hangOut}, Active: {Ending, []string{"stopBridge", "hangupOut", "arm"}}, Ending: {Ending, nil},
 		}},
-		{"calleeEnded, try elsewhere", func(machine) event { return calleeEnded{1, Unreachable} }, map[Phase]cell{
+		{"calleeEnded, try elsewhere", func(machine) event { return calleeEnded{Leg: 1, Cause: Unreachable} }, map[Phase]cell{
 			Dialing: {Dialing, []string{"dialOut"}}, Ringing: {Dialing, []string{"arm", "dialOut"}},
 			Answering: {Ending, hangIn}, Active: {Ending, []string{"stopBridge", "hangupIn", "arm"}}, Ending: {Ending, nil},
 		}},
-		{"calleeEnded for good", func(machine) event { return calleeEnded{1, Declined} }, map[Phase]cell{
+		{"calleeEnded for good", func(machine) event { return calleeEnded{Leg: 1, Cause: Declined} }, map[Phase]cell{
+			Dialing: {Ending, hangIn}, Ringing: {Ending, hangIn},
+			Answering: {Ending, hangIn}, Active: {Ending, []string{"stopBridge", "hangupIn", "arm"}}, Ending: {Ending, nil},
+		}},
+		{"calleeEnded, and the caller's patience", func(machine) event { return calleeEnded{1, Unreachable, true} }, map[Phase]cell{
 			Dialing: {Ending, hangIn}, Ringing: {Ending, hangIn},
 			Answering: {Ending, hangIn}, Active: {Ending, []string{"stopBridge", "hangupIn", "arm"}}, Ending: {Ending, nil},
 		}},
@@ -126,20 +130,23 @@ func TestDeadlineCauses(t *testing.T) {
 	for _, tt := range []struct {
 		phase   Phase
 		toGraph bool
+		over    bool
 		cause   Cause
 		by      party
 	}{
-		{Summoning, false, NoAnswer, byCaller},
-		{Routing, false, Internal, byGateway},
-		{Dialing, false, Unreachable, byGateway},
-		{Dialing, true, APITimeout, byGateway},
-		{Ringing, false, NoAnswer, byGateway},
-		{Answering, false, AnswerFailed, byGateway},
-		{Active, false, MaxDuration, byGateway},
+		{Summoning, false, false, NoAnswer, byCaller},
+		{Routing, false, false, Internal, byGateway},
+		{Dialing, false, false, Unreachable, byGateway},
+		{Dialing, false, true, NoAnswer, byGateway},
+		{Dialing, true, false, APITimeout, byGateway},
+		{Dialing, true, true, APITimeout, byGateway},
+		{Ringing, false, false, NoAnswer, byGateway},
+		{Answering, false, false, AnswerFailed, byGateway},
+		{Active, false, false, MaxDuration, byGateway},
 	} {
 		m := in(tt.phase, newPlan(1))
 		m.ToGraph = tt.toGraph
-		m.step(deadline{Stamp: stamp{m.Phase, m.Turn}}, &asked{})
+		m.step(deadline{stamp{m.Phase, m.Turn}, tt.over}, &asked{})
 		if m.Phase != Ending || m.Cause != tt.cause || m.By != tt.by {
 			t.Errorf("%v: got %v, %v by %d; want %v by %d", tt.phase, m.Phase, m.Cause, m.By, tt.cause, tt.by)
 		}
@@ -149,12 +156,15 @@ func TestDeadlineCauses(t *testing.T) {
 // TestWhoEnded: the record names the side.
 func TestWhoEnded(t *testing.T) {
 	for ev, want := range map[event]party{
-		callerEnded{Hangup}:        byCaller,
-		calleeEnded{1, Hangup}:     byCallee,
-		calleeEnded{1, APITimeout}: byGateway,
-		callerFailed{AnswerFailed}: byGateway,
-		mediaLost{MediaLost}:       byGateway,
-		stopped{Hangup}:            byGateway,
+		callerEnded{Hangup}:                     byCaller,
+		callerEnded{MediaFailed}:                byGateway,
+		callerEnded{APIError}:                   byGateway,
+		calleeEnded{Leg: 1, Cause: Hangup}:      byCallee,
+		calleeEnded{Leg: 1, Cause: MediaFailed}: byGateway,
+		calleeEnded{Leg: 1, Cause: APITimeout}:  byGateway,
+		callerFailed{AnswerFailed}:              byGateway,
+		mediaLost{MediaLost}:                    byGateway,
+		stopped{Hangup}:                         byGateway,
 	} {
 		m := in(Active, newPlan(1))
 		m.step(ev, &asked{})

@@ -32,6 +32,7 @@ type metrics struct {
 	debtsExpired  *prometheus.CounterVec
 	debtOldest    prometheus.Gauge
 	recordFailure prometheus.Counter
+	refused       *prometheus.GaugeVec
 }
 
 func newMetrics(reg prometheus.Registerer, version string) *metrics {
@@ -103,10 +104,14 @@ func newMetrics(reg prometheus.Registerer, version string) *metrics {
 		recordFailure: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "wagate_record_failures_total", Help: "Call records that could not be written at the end of a call.",
 		}),
+		refused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "wagate_number_refused",
+			Help: "1 while Meta refuses every call of a number for a fault of its set-up: somebody should look.",
+		}, []string{"number"}),
 	}
 	reg.MustRegister(m.buildInfo, m.ready, m.draining, m.reloadOK, m.reloadTime, m.started, m.ended, m.calls,
 		m.abandoned, m.setup, m.answer, m.duration, m.panics, m.mailboxDepth, m.recovered, m.debts, m.debtsPaid,
-		m.debtsExpired, m.debtOldest, m.recordFailure)
+		m.debtsExpired, m.debtOldest, m.recordFailure, m.refused)
 	m.buildInfo.WithLabelValues(version, runtime.Version()).Set(1)
 	for _, side := range []string{sideWhatsApp, sideSIP} {
 		m.abandoned.WithLabelValues(side)
@@ -127,6 +132,7 @@ func (m *metrics) expect(cfg *config.Config) {
 			m.calls.WithLabelValues(direction, p.String())
 		}
 		for _, n := range cfg.WhatsApp.Numbers {
+			m.refused.WithLabelValues(n.Name)
 			for _, t := range cfg.Trunks {
 				m.started.WithLabelValues(direction, n.Name, t.Name)
 				m.ended.WithLabelValues(Hangup.String(), direction, n.Name, t.Name)

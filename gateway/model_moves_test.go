@@ -123,7 +123,13 @@ var (
 			r.w.wo.timeout(legTimer(a), &r.graph)
 		}
 	}}
-	mMediaUp  = move{name: named("the peer connection is up"), free: true, do: func(r *runner, _ uint8) { r.w.wi.mediaReady(&r.graph) }}
+	mMediaUp = move{name: named("the peer connection is up"), free: true, do: func(r *runner, _ uint8) {
+		if r.w.scene == sceneInbound {
+			r.w.wi.mediaReady(&r.graph)
+		} else {
+			r.w.wo.mediaReady(&r.graph)
+		}
+	}}
 	mUserEnds = move{name: named("the user hangs up"), free: true, do: func(r *runner, _ uint8) {
 		r.w.cloud.state = cloudGone
 		r.hook(hookTerminate)
@@ -274,6 +280,9 @@ func (r *runner) userMoves(ms []move) []move {
 				if !c.sent[h] {
 					ms = append(ms, with(mMetaHook, uint8(h)))
 				}
+			}
+			if w.wo.HasAnswer && !w.wo.MediaUp && !w.wo.Closed {
+				ms = append(ms, mMediaUp)
 			}
 			if !c.picked {
 				ms = append(ms, mUserPicks, mUserRejects)

@@ -167,6 +167,9 @@ func (r *runner) answerIn() {
 	if w.scene != sceneInbound && !w.wo.HasAnswer {
 		r.fail("answered the caller before the user's audio is known")
 	}
+	if w.scene != sceneInbound && !w.wo.MediaUp {
+		r.fail("answered the caller before the user can be heard")
+	}
 	if w.scene == sceneInbound && !w.so[slot(w.m.Attempt)].Up {
 		r.fail("answered the caller before the phone was picked up")
 	}
@@ -315,7 +318,7 @@ func (w *world) quiet() string {
 		return fmt.Sprintf("the WhatsApp side is gone and the call is still %v", w.m.Phase)
 	case current.phone == phoneGone:
 		return fmt.Sprintf("the SIP side is gone and the call is still %v", w.m.Phase)
-	case w.scene != sceneInbound && w.cloud.picked && w.wo.HasAnswer && w.m.Phase < Answering:
+	case w.scene != sceneInbound && w.cloud.picked && w.wo.HasAnswer && w.wo.MediaUp && w.m.Phase < Answering:
 		return fmt.Sprintf("the user picked up and the call is still %v", w.m.Phase)
 	case w.scene != sceneClicked && current.phone == phoneTalking && w.m.Phase < Active:
 		return fmt.Sprintf("both sides talk and the call is still %v", w.m.Phase)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -21,21 +22,21 @@ func (g *Gateway) incoming(s *sip.Session, in sip.Incoming) {
 	now := time.Now()
 	trunk, ok := e.cfg.Trunk(in.Trunk)
 	if !ok {
-		turnAway(s, Internal, 0)
+		turnAway(s, Internal, "", 0)
 		return
 	}
 	if busy := g.capacity(e); busy != NoCause {
-		turnAway(s, busy, overloadRetry)
+		turnAway(s, busy, "", overloadRetry)
 		return
 	}
-	o := g.orderFor(e, in, now)
+	o, why := g.orderFor(e, in, now)
 	if o.refuse != NoCause { // for nobody, so there is nothing to put on record
-		g.log.Info("dialled string leads nowhere", slog.String("trunk", in.Trunk), slog.String("cause", o.refuse.String()))
-		turnAway(s, o.refuse, 0)
+		g.log.Info("dialled string leads nowhere", slog.String("trunk", in.Trunk), slog.String("cause", o.refuse.String()), slog.String("reason", why))
+		turnAway(s, o.refuse, why, 0)
 		return
 	}
 	if !g.limits.acquire(trunk, now) {
-		turnAway(s, Overloaded, overloadRetry)
+		turnAway(s, Overloaded, "the trunk is at its limit", overloadRetry)
 		return
 	}
 	c := newCall(e.env, rand.Text(), o)
@@ -57,11 +58,12 @@ func (g *Gateway) incoming(s *sip.Session, in sip.Incoming) {
 
 var errNoAudio = errors.New("this call has no audio")
 
-// turnAway refuses a call before it is one.
-func turnAway(s *sip.Session, why Cause, retryAfter time.Duration) {
+// turnAway refuses a call before it is one. Text is for people; "" is the
+// cause's word.
+func turnAway(s *sip.Session, why Cause, text string, retryAfter time.Duration) {
 	s.Bind(sip.Handling{Notify: func(sip.Event) {}})
 	status, q850 := why.sipStatus(false)
-	s.Refuse(status, sip.Reason{Q850: q850, Text: why.String(), WAError: why.String()}, retryAfter)
+	s.Refuse(status, sip.Reason{Q850: q850, Text: cmp.Or(text, why.String()), WAError: why.String()}, retryAfter)
 }
 
 func statusOf(why Cause) int {
@@ -69,9 +71,10 @@ func statusOf(why Cause) int {
 	return status
 }
 
-// orderFor says whom a trunk's call is for, or why it is for nobody.
-func (g *Gateway) orderFor(e *running, in sip.Incoming, now time.Time) order {
-	o := order{direction: outbound, trunk: in.Trunk, dialed: in.To, agent: in.Caller.Number, tag: rand.Text(), sent: now}
+// orderFor says whom a trunk's call is for, or why it is for nobody, in words
+// for people too.
+func (g *Gateway) orderFor(e *running, in sip.Incoming, now time.Time) (o order, why string) {
+	o = order{direction: outbound, trunk: in.Trunk, dialed: in.To, agent: in.Caller.Number, tag: rand.Text(), sent: now}
 	wanted := ""
 	for _, h := range in.Headers {
 		if h.Name == "x-wa-number" {
@@ -88,18 +91,18 @@ func (g *Gateway) orderFor(e *running, in sip.Incoming, now time.Time) order {
 	case err != nil:
 		o.refuse = NotAllowed
 	}
-	if o.refuse != NoCause {
-		return o
+	if err != nil {
+		return o, err.Error()
 	}
 	number, ok := e.cfg.Number(plan.Number)
 	if !ok {
 		o.refuse = NotAllowed
-		return o
+		return o, "the route has no number to call from"
 	}
 	o.number = number
 	o.user = whatsapp.User{Number: digitsOf(plan.User), UserID: plan.UserID}
 	o.dialed = string(plan.User) + plan.UserID // one of them is empty
-	return o
+	return o, ""
 }
 
 // digitsOf is a number as Meta writes it.

@@ -205,6 +205,60 @@ func TestNothingButFourCodesAfterRinging(t *testing.T) {
 	}
 }
 
+// TestThrottledTerminate: Meta says when it takes the end of the call, so it is
+// not asked before; what is left then is the reaper's, and waits as well.
+func TestThrottledTerminate(t *testing.T) {
+	rehearseOut(t, func(s *rehearsal) {
+		busy := &whatsapp.APIError{Status: 429, Code: 4, RetryAfter: 3 * time.Second}
+		later := &whatsapp.APIError{Status: 429, Code: 4, RetryAfter: 30 * time.Second}
+		s.graph.results["terminate"] = []error{busy, later}
+		s.start()
+		s.status(whatsapp.Ringing)
+		s.seen.take()
+		s.caller(sip.Cancelled{})
+		s.saw("the customer's phone is to stop", "terminate")
+		time.Sleep(2900 * time.Millisecond)
+		s.saw("Meta is left alone")
+		time.Sleep(200 * time.Millisecond)
+		s.saw("and asked again when it wants", "terminate")
+		time.Sleep(endingLimit)
+		s.saw("nobody asks any more")
+		s.ended(Cancelled, "pbx")
+		if owed := s.book.owed; len(owed) != 1 || owed[0].Next.Sub(owed[0].Since) < 15*time.Second {
+			t.Errorf("owed: %+v", owed)
+		}
+	})
+}
+
+func TestCustomerPicksUpWithoutMedia(t *testing.T) {
+	rehearseOut(t, func(s *rehearsal) {
+		s.audio.connect = false
+		s.start()
+		s.sdpAnswer()
+		s.status(whatsapp.Ringing)
+		s.status(whatsapp.Accepted)
+		s.seen.take()
+		time.Sleep(s.env.cfg.Media.SetupTimeout - time.Millisecond)
+		s.saw("the agent hears that it rings")
+		time.Sleep(time.Millisecond)
+		s.saw("no answer is pretended", "480 media_failed", "terminate")
+		if r := s.ended(MediaFailed, "gateway"); r.Q850 != 47 {
+			t.Errorf("Q.850 %d, want 47", r.Q850)
+		}
+	})
+}
+
+func TestMetaEndsACallThatFailed(t *testing.T) {
+	rehearseOut(t, func(s *rehearsal) {
+		s.start()
+		s.status(whatsapp.Ringing)
+		s.metaEnds(138020)
+		if r := s.ended(MediaFailed, "gateway"); r.MetaError != 138020 || r.Q850 != 47 {
+			t.Errorf("record is %+v", r)
+		}
+	})
+}
+
 func TestNobodyPicksUp(t *testing.T) {
 	rehearseOut(t, func(s *rehearsal) {
 		s.start()

@@ -175,7 +175,7 @@ func (r *reaper) pay(ctx context.Context, d store.Debt) (noted bool) {
 		err = r.book.Paid(ctx, d.ID)
 	default:
 		log.Debug("owed end not confirmed yet", slog.Any("error", err))
-		wait := debtBackoff[min(d.Tries, len(debtBackoff)-1)]
+		wait := max(debtBackoff[min(d.Tries, len(debtBackoff)-1)], metaPause(err))
 		err = r.book.Postpone(ctx, d.ID, d.Tries+1, r.now().Add(wait))
 	}
 	if err != nil && ctx.Err() == nil {

@@ -156,6 +156,32 @@ func TestReaperKeepsADebtThatATokenStandsInTheWayOf(t *testing.T) {
 	})
 }
 
+// TestReaperWaitsAsLongAsMetaWants, where it throttles the end of a call, but
+// not for ever: somebody pays for the call.
+func TestReaperWaitsAsLongAsMetaWants(t *testing.T) {
+	reaping(t, []store.Debt{{Kind: debtTerminate, WACID: "wacid.A"}}, func(g *fakeGraph) {
+		g.results["terminate"] = []error{
+			&whatsapp.APIError{Status: 429, Code: 4, RetryAfter: 20 * time.Second},
+			&whatsapp.APIError{Status: 429, Code: 4, RetryAfter: 24 * time.Hour},
+		}
+	}, func(g *fakeGraph, book *debtList) {
+		for _, wait := range []time.Duration{20 * time.Second, longestPause} {
+			synctest.Wait()
+			g.take()
+			time.Sleep(wait - time.Second)
+			synctest.Wait()
+			if early := g.take(); len(early) != 0 {
+				t.Errorf("asked again before %v were over: %v", wait, early)
+			}
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if left, _ := book.Debts(t.Context()); len(left) != 0 {
+			t.Errorf("still owed: %+v", left)
+		}
+	})
+}
+
 func TestReaperOfANumberThatLeft(t *testing.T) {
 	reaping(t, []store.Debt{{Kind: debtTerminate, Number: "gone", WACID: "w"}}, func(*fakeGraph) {}, func(g *fakeGraph, book *debtList) {
 		time.Sleep(time.Minute)

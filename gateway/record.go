@@ -21,7 +21,8 @@ func (c *Call) record(cause Cause, abandoned bool) {
 	c.rec.Cause = cause.String()
 	c.rec.Abandoned = abandoned
 	c.rec.EndedBy = c.endedBy()
-	if c.rec.Q850 == 0 || c.rec.EndedBy != "pbx" { // nobody at the PBX said it
+	refused := c.order.direction == outbound && c.rec.SIPStatus >= 300 // and what it was told is on record
+	if c.rec.Q850 == 0 || c.rec.EndedBy != "pbx" && !refused {         // nobody at the PBX said it
 		answered := !c.rec.AnsweredAt.IsZero()
 		c.rec.Q850 = cause.recordQ850(c.m.Attempt > 0 && (answered || c.order.direction == inbound))
 	}

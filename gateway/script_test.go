@@ -98,6 +98,7 @@ type theatre struct {
 	out   [10]theatrePort
 	did   []string
 	queue []event
+	over  bool // so is the caller's patience, with this input
 }
 
 func (s *theatre) say(format string, args ...any) {
@@ -110,7 +111,13 @@ type theatrePort struct {
 	name string
 }
 
-func (p *theatrePort) emit(ev event) { p.s.queue = append(p.s.queue, ev) }
+func (p *theatrePort) emit(ev event) {
+	if end, ok := ev.(calleeEnded); ok {
+		end.Over = p.s.over
+		ev = end
+	}
+	p.s.queue = append(p.s.queue, ev)
+}
 
 func (p *theatrePort) do(a sipAct, c Cause) {
 	word := map[sipAct]string{
@@ -280,7 +287,11 @@ func (s *theatre) input(words []string) error {
 		s.so[s.m.Attempt+1] = sipEgress{Leg: s.m.Attempt + 1, dialled: dialled{Sent: true, Proceeding: true, Up: true}}
 		s.emit(replaced{s.m.Attempt + 1})
 	case "media":
-		s.wi.mediaReady(s)
+		if s.scene == "user" {
+			s.wi.mediaReady(s)
+		} else {
+			s.wo.mediaReady(s)
+		}
 	case "lost":
 		s.emit(mediaLost{MediaLost})
 	case "audio":
@@ -373,6 +384,9 @@ func (s *theatre) sip(words []string) error {
 			return err
 		}
 		words = words[1:]
+	}
+	if s.over = words[len(words)-1] == "over"; s.over {
+		words = words[:len(words)-1]
 	}
 	word := strings.Join(words, " ")
 	status, _ := strconv.Atoi(word)

@@ -62,6 +62,9 @@ func (e *APIError) InProgress() bool {
 	return e.Code == codeInvalid && mentions(e.Details, progressTexts)
 }
 
+// BadNumber says that what was to be called is no telephone number.
+func (e *APIError) BadNumber() bool { return e.Code == codeInvalid && mentions(e.Details, numberTexts) }
+
 // Temporary says that the same request may succeed a little later, after
 // RetryAfter if that is set.
 func (e *APIError) Temporary() bool {
@@ -93,8 +96,9 @@ var knownCodes = []int{
 
 func known(code int) bool { return slices.Contains(knownCodes, code) }
 
-// Code 100 has no number for the state of a call, only a text. This is the one
-// place where we read it; what is not here is a refusal.
+// Code 100 has no number for the state of a call, nor for what is wrong with a
+// request, only a text. This is the one place where we read it; what is not here
+// is a refusal.
 var (
 	goneTexts = []string{
 		"already ended", "already been ended", "already terminated", "already been terminated",
@@ -108,6 +112,10 @@ var (
 	progressTexts = []string{
 		"already in progress", "call is in progress", "call in progress", "already accepted",
 		"already been accepted", "already active", "already connected", "accept is in progress", "accept in progress",
+	}
+	numberTexts = []string{
+		"not a phone number", "not a valid phone number", "invalid phone number", "phone number is invalid",
+		"phone number is not valid", "not a valid whatsapp number",
 	}
 )
 

@@ -27,8 +27,8 @@ type env struct {
 	owed    func() // there is a new debt
 	over    func(c *Call)
 	events  *feed
-	amend   func(end whatsapp.Terminate) // its call is written down already
-	depth   func(n int)                  // the most inputs that ever waited for a call
+	late    func(ev whatsapp.Event) // its call is written down already
+	depth   func(n int)             // the most inputs that ever waited for a call
 
 	// For calls to customers.
 	allowed func(ctx context.Context, o order) error // nil, or a *deniedError
@@ -106,8 +106,9 @@ func newCall(e *env, id string, o order) *Call {
 	return c
 }
 
-// post hands over what happened. It never blocks.
-func (c *Call) post(in input) { c.inbox.put(in) }
+// post hands over what happened. It never blocks. When the call is over and off
+// the registry it takes nothing any more.
+func (c *Call) post(in input) (taken bool) { return c.inbox.put(in) }
 
 // run is the life of the call. It returns when the record is written and
 // nothing that belongs to the call runs any more.
@@ -204,9 +205,9 @@ func (c *Call) finalize() {
 	c.writeRecord()
 	c.env.depth(c.inbox.depth())
 	c.env.over(c)
-	for _, in := range c.inbox.take() { // nobody finds the call any more
-		if end, ok := terminateOf(in); ok {
-			c.env.amend(end)
+	for _, in := range c.inbox.close() { // nobody finds the call any more
+		if hook, ok := in.(hooked); ok {
+			c.env.late(hook.event)
 		}
 	}
 }
@@ -234,7 +235,8 @@ func (c *Call) absorb() {
 }
 
 // late takes one input that came after the end: an INVITE that will not leave
-// now, and what Meta says of the call, as long as the record is not written.
+// now, and what Meta says of the call, as long as the record is not written. It
+// may be the first to name a call whose connect reply was lost.
 func (c *Call) late(in input) {
 	if ready, ok := in.(dialReady); ok && ready.dial != nil {
 		if leg, ok := c.out[ready.leg()].(*trunkLeg); ok {
@@ -242,17 +244,28 @@ func (c *Call) late(in input) {
 			leg.giveBack()
 		}
 	}
-	if end, ok := terminateOf(in); ok {
-		billed(&c.final.record, end)
+	if done, ok := in.(graphDone); ok {
+		c.lateNamed(done.id, true)
+	}
+	if hook, ok := in.(hooked); ok {
+		c.lateNamed(hook.event.About().CallID, !over(hook.event))
+		if end, ok := hook.event.(whatsapp.Terminate); ok {
+			billed(&c.final.record, end)
+		}
 	}
 }
 
-// terminateOf returns the end of the call as Meta tells it, if the input is one.
-func terminateOf(in input) (whatsapp.Terminate, bool) {
-	hook, ok := in.(hooked)
-	if !ok {
-		return whatsapp.Terminate{}, false
+// lateNamed gives a call that was given up without a name its name. If it lives,
+// its end is owed; and it is a stray no more.
+func (c *Call) lateNamed(id whatsapp.CallID, lives bool) {
+	if !c.lost || id == "" {
+		return
 	}
-	end, ok := hook.event.(whatsapp.Terminate)
-	return end, ok
+	c.lost = false
+	c.rec.WACID = string(id)
+	c.final.record.WACID = c.rec.WACID
+	c.env.named(c, id)
+	if lives {
+		c.final.owed = append(c.final.owed, c.owe(store.Debt{Kind: debtTerminate, WACID: c.rec.WACID}, 0)...)
+	}
 }

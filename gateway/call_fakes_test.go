@@ -213,6 +213,7 @@ type fakeBook struct {
 	endErrs             []error
 	records             []store.Record
 	owed                []store.Debt
+	strays              []string
 }
 
 func (b *fakeBook) Begin(context.Context, store.Call, string) error {
@@ -229,7 +230,7 @@ func (b *fakeBook) SaveDialog(_ context.Context, _ string, d store.Dialog) error
 func (b *fakeBook) DropDialog(context.Context, string, int) error          { return nil }
 func (b *fakeBook) Progress(context.Context, string, store.Progress) error { return nil }
 
-func (b *fakeBook) End(_ context.Context, r store.Record, owed []store.Debt) error {
+func (b *fakeBook) End(_ context.Context, r store.Record, owed []store.Debt, tag string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.endErrs) > 0 {
@@ -239,6 +240,9 @@ func (b *fakeBook) End(_ context.Context, r store.Record, owed []store.Debt) err
 	}
 	b.records = append(b.records, r)
 	b.owed = append(b.owed, owed...)
+	if tag != "" {
+		b.strays = append(b.strays, tag)
+	}
 	return nil
 }
 
@@ -276,7 +280,7 @@ func rehearse(t *testing.T, hops []config.Hop, story func(s *rehearsal)) {
 		e := &env{
 			cfg: cfg, graph: func(string) graph { return s.graph }, trunks: s.trunk, audio: s.audio, book: s.book,
 			limits: newTrunkLimits(), metrics: newMetrics(nil, "test"), log: slog.New(slog.DiscardHandler),
-			owed: func() {}, over: func(*Call) { close(s.over) }, amend: func(whatsapp.Terminate) {}, depth: func(int) {},
+			owed: func() {}, over: func(*Call) { close(s.over) }, late: func(whatsapp.Event) {}, depth: func(int) {},
 			allowed: func(context.Context, order) error { return s.denied }, asked: func(order, error) {},
 			named: func(*Call, whatsapp.CallID) {}, talked: func(order, store.Record) {},
 		}

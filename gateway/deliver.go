@@ -128,7 +128,7 @@ func (g *Gateway) missed(offer whatsapp.Offer, number string, cause Cause) {
 		Cause: cause.String(), EndedBy: "customer", Q850: cause.recordQ850(false),
 	}
 	if err == nil {
-		err = g.store.End(ctx, rec, nil)
+		err = g.store.End(ctx, rec, nil, "")
 	}
 	if err != nil {
 		g.log.Error("missed call cannot be written down", slog.Any("error", err))
@@ -141,51 +141,35 @@ func (g *Gateway) missed(offer whatsapp.Offer, number string, cause Cause) {
 func (g *Gateway) news(ev whatsapp.Event) {
 	about := ev.About()
 	c, dead := g.registry.find(about)
-	end, isEnd := ev.(whatsapp.Terminate)
-	switch {
-	case c != nil:
+	if c != nil && c.post(hooked{ev}) {
 		g.outcome(ev, whatsapp.OutcomeDelivered)
-		c.post(hooked{ev})
 		g.done(about.Key)
+		return
+	}
+	if c != nil { // it ended just now
+		_, dead = g.registry.find(about)
+	}
+	end, isEnd := ev.(whatsapp.Terminate)
+	stray, isStray := g.registry.stray(about.Tag, time.Now())
+	switch {
 	case dead:
 		g.outcome(ev, whatsapp.OutcomeTombstoned)
 		if isEnd {
 			g.amend(end)
 		}
 		g.done(about.Key)
+	case isStray:
+		g.outcome(ev, whatsapp.OutcomeUnknown)
+		g.straySeen(ev, stray)
 	case isEnd:
 		// Its offer may still come. The event stays undone, so that the next
 		// run knows of it too.
 		g.registry.bury(about.CallID, time.Now(), false)
 		g.outcome(ev, whatsapp.OutcomeUnknown)
-	case g.registry.stray(about.Tag, time.Now()):
-		g.outcome(ev, whatsapp.OutcomeUnknown)
-		g.endStray(about)
 	default:
 		g.outcome(ev, whatsapp.OutcomeUnknown)
 		g.done(about.Key)
 	}
-}
-
-// endStray ends a call of ours that nobody owns: its connect reply never came.
-func (g *Gateway) endStray(about whatsapp.Meta) {
-	_, number, ok := g.numberOf(about.NumberID)
-	if !ok {
-		return
-	}
-	now := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
-	defer cancel()
-	err := g.store.AddDebt(ctx, store.Debt{
-		Kind: debtTerminate, CallID: about.Tag, Number: number.Name, WACID: string(about.CallID),
-		Since: now, Next: now, Expires: now.Add(debtLife),
-	})
-	if err != nil {
-		g.log.Error("stray call cannot be written down", slog.Any("error", err))
-		return
-	}
-	g.done(about.Key)
-	g.reaper.poke()
 }
 
 // amend adds what Meta says of a call that is over here already: the duration
@@ -199,6 +183,17 @@ func (g *Gateway) amend(ev whatsapp.Terminate) {
 	defer cancel()
 	if err := g.store.Amend(ctx, string(ev.CallID), int(ev.Duration/time.Second), code); err != nil {
 		g.log.Warn("record cannot be amended", slog.Any("error", err))
+	}
+}
+
+// lateNews takes a webhook whose call is written down already.
+func (g *Gateway) lateNews(ev whatsapp.Event) {
+	if s, ok := g.registry.stray(ev.About().Tag, time.Now()); ok {
+		g.straySeen(ev, s)
+		return
+	}
+	if end, ok := ev.(whatsapp.Terminate); ok {
+		g.amend(end)
 	}
 }
 

@@ -119,7 +119,7 @@ func TestUndoneOfferOfARecordedCall(t *testing.T) {
 		rows = append(rows, store.Event{Key: o.Key, Kind: "offer", CallID: string(o.CallID), At: o.At, Body: bodyOf(t, o)})
 	}
 	_, err = db.Journal(t.Context(), rows)
-	err = errors.Join(err, db.End(t.Context(), store.Record{ID: "a", WACID: "wacid.A", StartedAt: time.Now(), EndedAt: time.Now()}, nil), db.Close())
+	err = errors.Join(err, db.End(t.Context(), store.Record{ID: "a", WACID: "wacid.A", StartedAt: time.Now(), EndedAt: time.Now()}, nil, ""), db.Close())
 	if err != nil {
 		t.Fatal(err)
 	}

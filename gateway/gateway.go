@@ -141,7 +141,7 @@ func (g *Gateway) compile(cfg *config.Config) *running {
 	}
 	r.env = &env{
 		cfg: cfg, trunks: sipTrunks{g.sip}, audio: mediaEngine{g.engine}, book: g.store, limits: g.limits,
-		metrics: g.metrics, log: g.log, owed: g.reaper.poke, over: g.over, amend: g.amend, depth: g.depth, events: g.events,
+		metrics: g.metrics, log: g.log, owed: g.reaper.poke, over: g.over, late: g.lateNews, depth: g.depth, events: g.events,
 		graph:   func(number string) graph { return r.clients[number] },
 		allowed: g.allowed, asked: g.connectAsked, named: g.named, talked: g.talked,
 	}

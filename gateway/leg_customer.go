@@ -144,7 +144,7 @@ func (l *waEgress) done(in graphDone) {
 func (l *waEgress) hooked(ev whatsapp.Event) {
 	switch ev := ev.(type) {
 	case whatsapp.Answer:
-		l.table.named()
+		l.table.named(l)
 		l.apply(ev.SDP)
 	case whatsapp.Status:
 		switch ev.State {
@@ -173,8 +173,11 @@ func (l *waEgress) apply(sdp string) {
 
 // owed is what the reaper has to see to when the leg could not finish.
 func (l *waEgress) owed() []store.Debt {
-	if l.table.Closed || l.call.rec.WACID == "" {
-		l.call.lost = l.call.lost || !l.table.Closed
+	if l.table.Closed && !l.table.Adrift {
+		return nil
+	}
+	if l.call.rec.WACID == "" {
+		l.call.lost = true
 		return nil
 	}
 	return l.call.owe(store.Debt{Kind: debtTerminate, WACID: l.call.rec.WACID}, max(l.call.throttled(), 0))

@@ -258,6 +258,7 @@ type graphEgress struct {
 	Up        bool
 	WantEnd   bool
 	Closed    bool
+	Adrift    bool // given up without a name, and named since: it is to be ended for nobody but itself
 }
 
 func (l *graphEgress) dial(p graphPort) { l.request(reqConnect, p) }
@@ -285,7 +286,7 @@ func (l *graphEgress) proceedToEnd(p graphPort) {
 }
 
 func (l *graphEgress) reply(r graphReq, rep graphReply, p graphPort) {
-	if l.Closed || r != l.Busy {
+	if l.Closed && !l.Adrift || r != l.Busy {
 		return
 	}
 	l.Busy = noReq
@@ -295,6 +296,10 @@ func (l *graphEgress) reply(r graphReq, rep graphReply, p graphPort) {
 	case reqTerminate:
 		switch rep.Result {
 		case resultOK, resultGone:
+			if l.Adrift {
+				l.Adrift = false
+				return
+			}
 			l.end(Hangup, p)
 		case resultRefused, resultHopeless, resultTemporary, resultUnknown:
 			l.Next = r
@@ -310,6 +315,10 @@ func (l *graphEgress) connected(rep graphReply, p graphPort) {
 	case l.Placed: // a webhook has named it already, whatever the reply says
 	case rep.Result == resultOK:
 		l.Placed = true
+	case rep.Result == resultTemporary: // Meta failed, perhaps after the call was on its way
+		l.Lost = true
+		l.end(rep.or(APIDown), p)
+		return
 	case rep.Result == resultUnknown:
 		l.Lost = true // never ask again: it could ring twice
 		if !l.WantEnd {
@@ -326,7 +335,7 @@ func (l *graphEgress) connected(rep graphReply, p graphPort) {
 }
 
 func (l *graphEgress) timeout(t legTimer, p graphPort) {
-	if l.Closed {
+	if l.Closed && !l.Adrift {
 		return
 	}
 	switch t {
@@ -350,7 +359,7 @@ func (l *graphEgress) timeout(t legTimer, p graphPort) {
 // The webhooks. Each also names the call.
 
 func (l *graphEgress) ringing(p graphPort) {
-	if l.Closed {
+	if l.found(p) {
 		return
 	}
 	l.Placed = true
@@ -361,7 +370,21 @@ func (l *graphEgress) ringing(p graphPort) {
 
 // named: a webhook has come whose own news is still being worked on, as the
 // user's SDP is until it is in our peer connection.
-func (l *graphEgress) named() { l.Placed = true }
+func (l *graphEgress) named(p graphPort) {
+	if !l.found(p) {
+		l.Placed = true
+	}
+}
+
+// found takes a webhook where the leg is over. If nothing could name the call
+// when it was given up, this has: it lives, and is ended.
+func (l *graphEgress) found(p graphPort) (over bool) {
+	if l.orphaned() {
+		l.Placed, l.Adrift = true, true
+		l.request(reqTerminate, p)
+	}
+	return l.Closed
+}
 
 // answered: the user's SDP is in our peer connection. The phone may well ring
 // on.
@@ -375,7 +398,7 @@ func (l *graphEgress) answered(p graphPort) {
 }
 
 func (l *graphEgress) accepted(p graphPort) {
-	if l.Closed {
+	if l.found(p) {
 		return
 	}
 	l.Placed = true
@@ -416,6 +439,7 @@ func (l *graphEgress) rejected(p graphPort) { l.terminated(Declined, p) }
 // terminated: the call is over, with its cause if the webhook names one.
 func (l *graphEgress) terminated(c Cause, p graphPort) {
 	if l.Closed {
+		l.Placed, l.Adrift = true, false
 		return
 	}
 	l.Placed = true

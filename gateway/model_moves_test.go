@@ -95,6 +95,7 @@ var (
 	mHandled  = move{name: named("Meta handles the request"), do: func(r *runner, _ uint8) { r.cloudReplies(r.cloudTakes()) }}
 	mReqLost  = move{name: named("the request is lost"), do: func(r *runner, _ uint8) { r.w.budget.losses--; r.cloudReplies(resultUnknown) }}
 	mRepLost  = move{name: named("the request is handled, the reply lost"), do: func(r *runner, _ uint8) { r.w.budget.losses--; r.cloudTakes(); r.cloudReplies(resultUnknown) }}
+	mRepBad   = move{name: named("the request is handled, the reply an error"), do: func(r *runner, _ uint8) { r.w.budget.losses--; r.cloudTakes(); r.cloudReplies(resultTemporary) }}
 	mBusyMeta = move{name: named("Meta is busy"), do: func(r *runner, _ uint8) { r.w.budget.losses--; r.cloudReplies(resultTemporary) }}
 	mRefused  = move{name: named("Meta refuses"), do: func(r *runner, a uint8) {
 		if r.w.cloud.req == reqConnect {
@@ -242,9 +243,9 @@ func (r *runner) requestMoves(ms []move) []move {
 	if w.cloud.req != noReq && w.cloud.rep == noReq {
 		ms = append(ms, mHandled)
 		if w.budget.losses > 0 && w.cloud.req != reqPrepare {
-			ms = append(ms, mReqLost, mRepLost)
-			if w.cloud.req != reqConnect {
-				ms = append(ms, mBusyMeta)
+			ms = append(ms, mReqLost, mRepLost, mBusyMeta)
+			if w.cloud.req == reqConnect {
+				ms = append(ms, mRepBad)
 			}
 		}
 		switch w.cloud.req {

@@ -66,8 +66,12 @@ func (w *world) forget() {
 		w.timers = 0
 	}
 	if w.wo.Closed {
-		w.wo = graphEgress{Closed: true, Leg: w.wo.Leg, Busy: w.wo.Busy, Lost: w.wo.Lost, Placed: w.wo.Placed}
-		w.timers = 0
+		w.wo = graphEgress{
+			Closed: true, Leg: w.wo.Leg, Busy: w.wo.Busy, Next: w.wo.Next, Lost: w.wo.Lost, Placed: w.wo.Placed, Adrift: w.wo.Adrift,
+		}
+		if !w.wo.Adrift {
+			w.timers = 0
+		}
 	}
 	for i := range w.so {
 		w.so[i].Why = NoCause
@@ -248,6 +252,9 @@ func (r *runner) record(c Cause, abandoned bool) {
 		r.fail("ended with the bridge running")
 	case !abandoned && !w.legsOver():
 		r.fail("ended with a leg open")
+	}
+	if w.wo.Adrift { // its end is owed, and the leg is no more
+		w.wo.Adrift, w.stray = false, true
 	}
 }
 
@@ -467,6 +474,7 @@ var scenes = []struct {
 	{"outbound, one stop", true, outboundWorld(budget{stops: 1})},
 	{"clicked", false, clickedWorld(budget{losses: 1, dups: 1, stops: 1})},
 	{"clicked, all well", true, clickedWorld(budget{})},
+	{"clicked, one loss", true, clickedWorld(budget{losses: 1})},
 }
 
 func inboundWorld(hops int, b budget) world {
@@ -515,6 +523,7 @@ var facts = []struct {
 	{"the other verb", func(w *world) bool { return w.refused != 0 && w.cloud.state == cloudGone }},
 	{"dead on arrival", func(w *world) bool { return w.tombstone }},
 	{"a call that nobody owns", func(w *world) bool { return w.stray }},
+	{"a call named after it was given up", func(w *world) bool { return w.wo.Adrift }},
 	{"a call named by its webhook", func(w *world) bool { return w.wo.Lost && w.wo.Placed && w.m.Phase == Active }},
 	{"487 and 200 cross", func(w *world) bool { return w.lines[0].cancelled && w.si.Answering }},
 	{"abandoned", func(w *world) bool { return w.abandoned }},

@@ -409,7 +409,7 @@ func (r *runner) hookArrives(h hook) {
 		w.tombstone = true
 	case w.scene == sceneInbound:
 		w.wi.terminated(NoCause, &r.graph)
-	case w.wo.orphaned(): // our tag, and nobody owns the call
+	case w.wo.orphaned() && w.m.Phase == Ended: // our tag, and nobody owns the call
 		if h != hookTerminate && h != hookRejected {
 			w.stray = true
 		}
@@ -424,7 +424,7 @@ func (r *runner) hookOut(h hook) {
 	case hookRinging:
 		w.wo.ringing(&r.graph)
 	case hookAnswer:
-		w.wo.named()
+		w.wo.named(&r.graph)
 		if !w.wo.Closed && !w.wo.HasAnswer {
 			w.cloud.applied = 1
 		}

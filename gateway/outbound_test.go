@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,8 +136,56 @@ func TestConnectIsNeverAskedTwice(t *testing.T) {
 		time.Sleep(adoptLimit)
 		s.saw("one connect, then a clear end", "begin", "save caller", "connect:tag", "504 api_timeout")
 		s.ended(APITimeout, "gateway")
-		if !s.call.lost {
-			t.Error("the tag is not on the list of strays")
+		if !slices.Equal(s.book.strays, []string{"tag"}) {
+			t.Errorf("strays %v, want the tag", s.book.strays)
+		}
+	})
+}
+
+// A webhook that comes while the record cannot be written yet names the call.
+func TestStrayIsNamedBeforeItsRecordIsWritten(t *testing.T) {
+	rehearseOut(t, func(s *rehearsal) {
+		s.graph.results["connect:tag"] = []error{whatsapp.ErrUnknown}
+		s.book.endErrs = []error{errDisk, errDisk, errDisk}
+		s.start()
+		time.Sleep(adoptLimit)
+		synctest.Wait()
+		s.status(whatsapp.Ringing)
+		time.Sleep(lastRecordPause)
+		r := s.ended(APITimeout, "gateway")
+		if len(s.book.strays) != 0 || len(s.book.owed) != 1 || s.book.owed[0].WACID != "wacid.B" || r.WACID != "wacid.B" {
+			t.Errorf("record %+v, owed %+v, strays %v; want the end of the call owed by its name", r, s.book.owed, s.book.strays)
+		}
+	})
+}
+
+// A webhook that comes when the record is written goes the way of the strays.
+func TestStrayIsNamedAfterItsRecordIsWritten(t *testing.T) {
+	rehearseOut(t, func(s *rehearsal) {
+		s.graph.results["connect:tag"] = []error{whatsapp.ErrUnknown}
+		var late []whatsapp.Event
+		s.env.late = func(ev whatsapp.Event) { late = append(late, ev) }
+		over := s.env.over
+		s.env.over = func(c *Call) {
+			c.post(hooked{whatsapp.Status{Meta: whatsapp.Meta{CallID: "wacid.B", Tag: "tag"}}})
+			over(c)
+		}
+		s.start()
+		time.Sleep(adoptLimit)
+		synctest.Wait()
+		if len(late) != 1 || s.call.post(hooked{}) {
+			t.Errorf("handed on %v; want the webhook, and none taken afterwards", late)
+		}
+	})
+}
+
+func TestConnectThatFailedAtMetaMayHaveRung(t *testing.T) {
+	rehearseOut(t, func(s *rehearsal) {
+		s.graph.results["connect:tag"] = []error{&whatsapp.APIError{Status: 500, Code: 2}}
+		s.start()
+		s.ended(APIDown, "gateway")
+		if len(s.book.strays) != 1 {
+			t.Error("its tag is not on the list of strays")
 		}
 	})
 }

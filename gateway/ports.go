@@ -72,7 +72,7 @@ type book interface {
 	SaveDialog(ctx context.Context, callID string, d store.Dialog) error
 	DropDialog(ctx context.Context, callID string, attempt int) error
 	Progress(ctx context.Context, callID string, p store.Progress) error
-	End(ctx context.Context, r store.Record, owed []store.Debt) error
+	End(ctx context.Context, r store.Record, owed []store.Debt, tag string) error
 }
 
 var (

@@ -36,8 +36,9 @@ func (c *Call) record(cause Cause, abandoned bool) {
 	}
 	for _, leg := range legs {
 		leg.finish(&c.rec)
-		if debts := leg.owed(); abandoned && len(debts) > 0 {
+		if debts := leg.owed(); len(debts) > 0 {
 			owed = append(owed, debts...)
+			c.rec.Abandoned = true
 			c.env.metrics.abandoned.WithLabelValues(leg.name()).Inc()
 		}
 	}
@@ -101,7 +102,7 @@ func (c *Call) save() bool {
 	for pause := firstRecordPause; pause <= lastRecordPause; pause *= 2 {
 		c.absorb()
 		ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
-		err := c.env.book.End(ctx, c.final.record, c.final.owed)
+		err := c.env.book.End(ctx, c.final.record, c.final.owed, c.strayTag())
 		cancel()
 		if err == nil {
 			return true
@@ -110,6 +111,14 @@ func (c *Call) save() bool {
 		<-time.After(pause)
 	}
 	return false
+}
+
+// strayTag is the mark of a call that may exist at Meta and that nobody can name.
+func (c *Call) strayTag() string {
+	if !c.lost {
+		return ""
+	}
+	return c.order.tag
 }
 
 const (

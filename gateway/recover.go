@@ -36,6 +36,9 @@ func (g *Gateway) recoverCalls(ctx context.Context) error {
 	if err := g.rememberDead(ctx, now, events); err != nil {
 		return err
 	}
+	if err := g.nameStrays(ctx, now, events); err != nil {
+		return err
+	}
 	alive, err := g.store.Pinged(ctx)
 	if err != nil {
 		return err
@@ -53,7 +56,7 @@ func (g *Gateway) recoverCalls(ctx context.Context) error {
 		return err
 	}
 	for _, c := range append(calls, lost...) {
-		if err := g.store.End(ctx, recoveredRecord(c.Call, alive, now), recoveredDebts(c.Call, now)); err != nil {
+		if err := g.store.End(ctx, recoveredRecord(c.Call, alive, now), recoveredDebts(c.Call, now), recoveredTag(c.Call)); err != nil {
 			return fmt.Errorf("call %s: %w", c.ID, err)
 		}
 		g.registry.bury(whatsapp.CallID(c.WACID), now, true)
@@ -67,6 +70,9 @@ func (g *Gateway) recoverCalls(ctx context.Context) error {
 	}
 	if n := len(calls) + len(lost); n > 0 {
 		g.log.Warn("calls of an earlier run are ended now", slog.Int("calls", n))
+	}
+	if err := g.loadStrays(ctx, now); err != nil {
+		return err
 	}
 	limited, cancel := context.WithTimeout(ctx, recoverLimit)
 	defer cancel()

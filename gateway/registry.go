@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"wagate/store"
 	"wagate/whatsapp"
 )
 
@@ -12,6 +13,7 @@ import (
 const (
 	tombstoneLife = 24 * time.Hour
 	maxTombstones = 200_000
+	maxStrays     = 50_000
 )
 
 // registry knows which call answers to which name – our id, Meta's call id, our
@@ -25,7 +27,8 @@ type registry struct {
 	tags   map[string]*Call
 	tombs  map[whatsapp.CallID]bool // true: there is a record, or somebody is writing it
 	buried []burial                 // oldest first
-	strays map[string]time.Time
+	strays map[string]store.Stray   // by tag
+	astray []store.Stray            // oldest first; some are found already
 }
 
 // pair is a business number and a customer. Meta lets them have one call.
@@ -51,7 +54,7 @@ func newRegistry() *registry {
 		pairs:  map[pair]int{},
 		tags:   map[string]*Call{},
 		tombs:  map[whatsapp.CallID]bool{},
-		strays: map[string]time.Time{},
+		strays: map[string]store.Stray{},
 	}
 }
 
@@ -196,7 +199,9 @@ func (r *registry) remove(c *Call, tag string, lost bool, now time.Time) {
 	}
 	for _, id := range r.names[c] {
 		delete(r.wacids, id)
-		r.buryLocked(id, now, true)
+		if !lost { // else a webhook named it that the call did not take any more
+			r.buryLocked(id, now, true)
+		}
 	}
 	delete(r.names, c)
 	if tag == "" {
@@ -204,21 +209,40 @@ func (r *registry) remove(c *Call, tag string, lost bool, now time.Time) {
 	}
 	delete(r.tags, tag)
 	if lost {
-		r.strays[tag] = now
+		r.strayLocked(store.Stray{Tag: tag, CallID: c.id, Number: c.order.number.Name, Since: now})
 	}
 }
 
-// stray says whether a tag belongs to a call that nobody owns any more.
-func (r *registry) stray(tag string, now time.Time) bool {
+// addStray puts a call of an earlier run on the list of strays.
+func (r *registry) addStray(s store.Stray) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for t, since := range r.strays {
-		if now.Sub(since) > tombstoneLife {
-			delete(r.strays, t)
-		}
+	r.strayLocked(s)
+}
+
+func (r *registry) strayLocked(s store.Stray) {
+	r.strays[s.Tag] = s
+	r.astray = append(r.astray, s)
+	for len(r.astray) > maxStrays || s.Since.Sub(r.astray[0].Since) > tombstoneLife {
+		delete(r.strays, r.astray[0].Tag)
+		r.astray = r.astray[1:]
 	}
-	_, ok := r.strays[tag]
-	return ok
+}
+
+// stray returns the call that nobody owns any more and that answers to a tag.
+func (r *registry) stray(tag string, now time.Time) (s store.Stray, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, ok = r.strays[tag]
+	return s, ok && now.Sub(s.Since) <= tombstoneLife
+}
+
+// found takes a stray off the list: it has a name now, under which it is dead.
+func (r *registry) found(tag string, id whatsapp.CallID, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.strays, tag)
+	r.buryLocked(id, now, true)
 }
 
 // get returns a live call by our id.

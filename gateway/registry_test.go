@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
+	"wagate/store"
 	"wagate/whatsapp"
 )
 
@@ -58,11 +60,39 @@ func TestRegistryNamesCallsByTag(t *testing.T) {
 	}
 	r.name(c, "wacid.C") // the reply, late
 	r.remove(c, "tag", true, now)
-	if !r.stray("tag", now) || r.stray("other", now) {
+	isStray := func(tag string, at time.Time) bool {
+		_, ok := r.stray(tag, at)
+		return ok
+	}
+	if !isStray("tag", now) || isStray("other", now) {
 		t.Error("only a tag without its reply is a stray")
 	}
-	if r.stray("tag", now.Add(tombstoneLife+time.Second)) {
+	if isStray("tag", now.Add(tombstoneLife+time.Second)) {
 		t.Error("a stray is remembered for ever")
+	}
+	if got, dead := r.find(whatsapp.Meta{CallID: "wacid.C", Tag: "tag"}); got != nil || dead {
+		t.Error("a stray that its call did not take any more counts as over")
+	}
+	r.found("tag", "wacid.C", now)
+	if _, dead := r.find(whatsapp.Meta{CallID: "wacid.C", Tag: "tag"}); isStray("tag", now) || !dead {
+		t.Error("a stray is ended more than once")
+	}
+}
+
+func TestStraysAreBounded(t *testing.T) {
+	now := time.Now()
+	r := newRegistry()
+	for i := range maxStrays + 1 {
+		r.addStray(store.Stray{Tag: strconv.Itoa(i), Since: now})
+	}
+	_, first := r.stray("0", now)
+	_, last := r.stray(strconv.Itoa(maxStrays), now)
+	if len(r.strays) != maxStrays || first || !last {
+		t.Errorf("%d strays, the oldest %v, the newest %v; want %d without the oldest", len(r.strays), first, last, maxStrays)
+	}
+	r.addStray(store.Stray{Tag: "later", Since: now.Add(tombstoneLife + time.Second)})
+	if len(r.strays) != 1 || len(r.astray) != 1 {
+		t.Errorf("%d strays are remembered for ever", len(r.strays))
 	}
 }
 

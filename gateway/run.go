@@ -241,6 +241,9 @@ func (g *Gateway) purge(ctx context.Context) {
 		if err := g.store.Purge(ctx, now.Add(-keep.Journal), now.Add(-keep.Records)); err != nil && ctx.Err() == nil {
 			g.log.Warn("old records cannot be removed", slog.Any("error", err))
 		}
+		if err := g.store.PurgeStrays(ctx, now.Add(-tombstoneLife)); err != nil && ctx.Err() == nil {
+			g.log.Warn("old strays cannot be removed", slog.Any("error", err))
+		}
 		select {
 		case <-ctx.Done():
 			return

@@ -363,7 +363,7 @@ func (s *theatre) webhook(word string) error {
 	case "RINGING":
 		s.wo.ringing(s)
 	case "answer":
-		s.wo.named()
+		s.wo.named(s)
 		s.wo.answered(s)
 	case "ACCEPTED":
 		s.wo.accepted(s)

@@ -111,10 +111,11 @@ func (db *DB) Progress(ctx context.Context, callID string, p Progress) error {
 }
 
 // End closes a call in one transaction: its record is written, its row and
-// dialogs go, and what is still owed to a network is added to the debts. A call
-// that was never begun may be ended too. The second End of a call is ErrEnded
-// and changes nothing.
-func (db *DB) End(ctx context.Context, r Record, owed []Debt) error {
+// dialogs go, and what is still owed to a network is added to the debts. tag is
+// our mark of a call that may exist at Meta and that nobody can name: it becomes
+// a stray; empty for every other call. A call that was never begun may be ended
+// too. The second End of a call is ErrEnded and changes nothing.
+func (db *DB) End(ctx context.Context, r Record, owed []Debt, tag string) error {
 	return db.write(ctx, opEnd, func(ctx context.Context, tx *sql.Conn) error {
 		if err := insertRecord(ctx, tx, r); err != nil {
 			return err
@@ -127,7 +128,7 @@ func (db *DB) End(ctx context.Context, r Record, owed []Debt) error {
 				return err
 			}
 		}
-		return nil
+		return insertStray(ctx, tx, tag, r)
 	})
 }
 

@@ -41,7 +41,7 @@ func child(dir string) {
 	}
 	for _, c := range left {
 		n, _ := strconv.Atoi(c.ID)
-		if !say(db.End(ctx, Record{ID: c.ID, Cause: "internal", EndedAt: time.Now()}, nil), "ended", n) {
+		if !say(db.End(ctx, Record{ID: c.ID, Cause: "internal", EndedAt: time.Now()}, nil, ""), "ended", n) {
 			return
 		}
 	}
@@ -54,7 +54,7 @@ func child(dir string) {
 			say(db.SaveDialog(ctx, id, Dialog{Attempt: 1, State: []byte("invite")}), "dialled", n) &&
 			say(db.Progress(ctx, id, Progress{PreAccepted: true, AnsweredAt: time.Now()}), "answered", n)
 		if ok && n%3 > 0 { // every third stays up
-			ok = say(db.End(ctx, Record{ID: id, EndedAt: time.Now()}, []Debt{{Kind: "terminate", CallID: id, WACID: "w" + id}}), "ended", n)
+			ok = say(db.End(ctx, Record{ID: id, EndedAt: time.Now()}, []Debt{{Kind: "terminate", CallID: id, WACID: "w" + id}}, ""), "ended", n)
 		}
 		if !ok {
 			return

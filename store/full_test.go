@@ -53,7 +53,7 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("ping on a full disk: got %v, want ErrFull", err)
 	}
 	for i := range calls {
-		if err := db.End(ctx, Record{ID: fmt.Sprint(i), EndedAt: noon}, []Debt{{Kind: "terminate", WACID: fmt.Sprint(i)}}); err != nil {
+		if err := db.End(ctx, Record{ID: fmt.Sprint(i), EndedAt: noon}, []Debt{{Kind: "terminate", WACID: fmt.Sprint(i)}}, ""); err != nil {
 			t.Fatalf("end call %d on a full disk: %v", i, err)
 		}
 	}
@@ -86,7 +86,7 @@ func TestDiskFullAndReserveSpent(t *testing.T) {
 		t.Fatal("the disk never filled")
 	}
 	must(t, os.Remove(ballast))
-	must(t, db.End(ctx, Record{ID: "c1", EndedAt: noon.Add(time.Minute)}, nil))
+	must(t, db.End(ctx, Record{ID: "c1", EndedAt: noon.Add(time.Minute)}, nil, ""))
 	if calls, err := db.Unfinished(ctx); err != nil || len(calls) != 0 {
 		t.Errorf("unfinished: %v, %v", calls, err)
 	}

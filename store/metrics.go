@@ -11,6 +11,7 @@ const (
 	opProgress
 	opEnd
 	opDebt
+	opStray
 	opJournal
 	opDone
 	opPermission
@@ -26,6 +27,7 @@ var opNames = [ops]string{
 	opProgress:   "progress",
 	opEnd:        "end",
 	opDebt:       "debt",
+	opStray:      "stray",
 	opJournal:    "journal",
 	opDone:       "done",
 	opPermission: "permission",

@@ -56,7 +56,7 @@ func TestRecordJSON(t *testing.T) {
 
 func TestRecordKept(t *testing.T) {
 	db := open(t, t.TempDir())
-	must(t, db.End(t.Context(), aRecord(), nil))
+	must(t, db.End(t.Context(), aRecord(), nil, ""))
 	rs, next, err := db.Records(t.Context(), Query{})
 	must(t, err)
 	if want := []Record{aRecord()}; !reflect.DeepEqual(rs, want) || next != "" {
@@ -72,7 +72,7 @@ func TestAmend(t *testing.T) {
 		"a": {WACID: "w1"}, "b": {WACID: "w2", MetaDurationS: 5, MetaError: 138021}, "c": {},
 	} {
 		r.ID = id
-		must(t, db.End(ctx, r, nil))
+		must(t, db.End(ctx, r, nil, ""))
 	}
 	for _, wacid := range []string{"w1", "w2", "", "nobody"} {
 		must(t, db.Amend(ctx, wacid, 30, 138020))
@@ -96,7 +96,7 @@ func TestRecordsQuery(t *testing.T) {
 		if i%2 == 1 {
 			r.User, r.UserID = "", "ES.77"
 		}
-		must(t, db.End(ctx, r, nil))
+		must(t, db.End(ctx, r, nil, ""))
 	}
 	for name, c := range map[string]struct {
 		q    Query

@@ -109,6 +109,16 @@ var migrations = []string{
 		PRIMARY KEY (number, bsuid)
 	) STRICT, WITHOUT ROWID;
 	CREATE INDEX identities_wa_id ON identities (number, wa_id, seen_at);`,
+
+	// seq bounds the list: what is older than so many others goes.
+	`CREATE TABLE strays (
+		seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+		tag     TEXT NOT NULL UNIQUE CHECK (tag <> ''),
+		call_id TEXT NOT NULL,
+		number  TEXT NOT NULL,
+		since   INTEGER NOT NULL
+	) STRICT;
+	CREATE INDEX strays_since ON strays (since);`,
 }
 
 // migrate brings the database up to date, each step in a transaction of its own.

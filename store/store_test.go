@@ -87,12 +87,12 @@ func TestCallFromBeginToEnd(t *testing.T) {
 	}
 
 	debt := Debt{Kind: "terminate", CallID: "c1", Number: "support", WACID: "wacid.c1", Since: noon, Next: noon, Expires: noon.Add(time.Hour)}
-	must(t, db.End(ctx, Record{ID: "c1", WACID: "wacid.c1", StartedAt: noon, EndedAt: noon.Add(time.Minute)}, []Debt{debt}))
+	must(t, db.End(ctx, Record{ID: "c1", WACID: "wacid.c1", StartedAt: noon, EndedAt: noon.Add(time.Minute)}, []Debt{debt}, ""))
 	if got, err := db.Unfinished(ctx); err != nil || len(got) != 0 {
 		t.Errorf("after the end: unfinished %v, %v", got, err)
 	}
 	for name, err := range map[string]error{
-		"second end":   db.End(ctx, Record{ID: "c1", EndedAt: noon}, []Debt{{Kind: "dialog"}}),
+		"second end":   db.End(ctx, Record{ID: "c1", EndedAt: noon}, []Debt{{Kind: "dialog"}}, ""),
 		"begin again":  db.Begin(ctx, c, ""),
 		"late dialog":  db.SaveDialog(ctx, "c1", Dialog{Attempt: 3}),
 		"late news":    db.Progress(ctx, "c1", Progress{Trunk: "x"}),
@@ -193,8 +193,8 @@ func TestPurge(t *testing.T) {
 	}
 	_, err := db.Journal(ctx, events)
 	must(t, err)
-	must(t, db.End(ctx, Record{ID: "old", EndedAt: noon}, nil))
-	must(t, db.End(ctx, Record{ID: "new", EndedAt: noon.Add(time.Hour)}, nil))
+	must(t, db.End(ctx, Record{ID: "old", EndedAt: noon}, nil, ""))
+	must(t, db.End(ctx, Record{ID: "new", EndedAt: noon.Add(time.Hour)}, nil, ""))
 	must(t, db.Purge(ctx, time.Now().Add(-time.Hour), noon))
 	if undone, err := db.Undone(ctx); err != nil || len(undone) != len(events) {
 		t.Errorf("events of this hour: %d left, %v", len(undone), err)
@@ -242,7 +242,7 @@ func TestEndRace(t *testing.T) {
 	won := 0
 	for range 20 {
 		wg.Go(func() {
-			err := db.End(ctx, Record{ID: "c1", EndedAt: noon}, []Debt{{Kind: "dialog", CallID: "c1"}})
+			err := db.End(ctx, Record{ID: "c1", EndedAt: noon}, []Debt{{Kind: "dialog", CallID: "c1"}}, "")
 			mu.Lock()
 			defer mu.Unlock()
 			switch {

@@ -119,6 +119,10 @@ var mutants = []mutant{
 		"\t\tif l.Picked && !l.Up && !l.WantEnd {\n\t\t\tp.emit(mediaLost{MediaFailed})\n\t\t}\n", ""),
 	one("a call of ours that nobody owns is not ended on sight", inGraph,
 		"return l.Closed && l.Lost && !l.Placed", "return false"),
+	one("a call that is named after it was given up is left alone", inGraph,
+		"\t\tl.Placed, l.Adrift = true, true\n\t\tl.request(reqTerminate, p)\n", ""),
+	one("a connect that failed at Meta is taken as never made", inGraph,
+		"perhaps after the call was on its way\n\t\tl.Lost = true\n", "perhaps after the call was on its way\n"),
 	one("a connect whose reply is lost is asked again", inGraph,
 		"\t\tl.Lost = true // never ask again: it could ring twice\n", "\t\tl.dial(p)\n\t\treturn\n"),
 	one("a lost connect that no webhook names is waited for", inGraph,
@@ -126,7 +130,7 @@ var mutants = []mutant{
 	{
 		name: "a terminate whose reply is lost is taken as done (egress)", file: inGraph,
 		edits: []edit{
-			{"\t\tcase resultOK, resultGone:\n\t\t\tl.end(Hangup, p)", "\t\tcase resultOK, resultGone, resultUnknown:\n\t\t\tl.end(Hangup, p)"},
+			{"\t\tcase resultOK, resultGone:\n\t\t\tif l.Adrift", "\t\tcase resultOK, resultGone, resultUnknown:\n\t\t\tif l.Adrift"},
 			{"\t\tcase resultRefused, resultHopeless, resultTemporary, resultUnknown:", "\t\tcase resultRefused, resultHopeless, resultTemporary:"},
 		},
 	},

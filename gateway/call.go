@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"wagate/config"
+	"wagate/media"
 	"wagate/store"
 	"wagate/whatsapp"
 )
@@ -20,6 +21,7 @@ type env struct {
 	graph   func(number string) graph
 	trunks  trunks
 	audio   audio
+	prompt  media.Sound // before a refusal, for calls to customers
 	book    book
 	limits  *trunkLimits
 	metrics *metrics
@@ -66,6 +68,7 @@ type Call struct {
 	perUser    bool          // the limit that is reached is this customer's alone
 	notBefore  time.Time     // when Meta takes the next request
 	detail     string        // why the rules refuse the call, for people
+	wordless   bool          // and the spoken prompt does not say so
 	lost       bool          // a call may exist at Meta under our tag that nobody can name
 	written    bool          // the intent is on disk
 

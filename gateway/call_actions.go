@@ -48,6 +48,8 @@ func (c *Call) answerIn() {
 
 func (c *Call) hangupIn(why Cause) { c.in.hangup(why) }
 
+func (c *Call) hurryIn() { c.in.hurry() }
+
 func (c *Call) hangupOut(id uint8, why Cause) { c.out[id].hangup(why) }
 
 func (c *Call) dropOut(id uint8, why Cause) { c.hangupOut(id, why) }

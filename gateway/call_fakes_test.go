@@ -127,6 +127,7 @@ type fakeAudio struct {
 	answerErr  error
 	slowAnswer time.Duration
 	sdpErr     error
+	endless    bool // a prompt never ends
 	peer       *fakePeer
 	sockets    []*fakeSocket
 	plain      []bool
@@ -151,6 +152,35 @@ func (a *fakeAudio) Socket(o media.SocketOptions) (socket, error) {
 	return s, nil
 }
 
+// fakePlayer takes its time and plays nothing.
+type fakePlayer struct {
+	*ledger
+	length time.Duration
+	done   chan struct{}
+	timer  *time.Timer
+}
+
+func (a *fakeAudio) Player(_ media.Endpoint, s media.Sound) player {
+	p := &fakePlayer{ledger: a.ledger, length: s.Length(), done: make(chan struct{})}
+	if a.endless {
+		p.length = time.Hour
+	}
+	return p
+}
+
+func (p *fakePlayer) Start() {
+	p.write("prompt")
+	p.timer = time.AfterFunc(p.length, func() { close(p.done) })
+}
+
+func (p *fakePlayer) Stop() {
+	if p.timer.Stop() { // before its end, and once
+		p.write("hush")
+	}
+}
+
+func (p *fakePlayer) Done() <-chan struct{} { return p.done }
+
 type fakeEnd struct {
 	*ledger
 	side      string
@@ -159,15 +189,18 @@ type fakeEnd struct {
 	failed    chan struct{}
 	err       error
 	slow      time.Duration
+	codec     media.Codec
 }
 
 func newFakeEnd(l *ledger, side string) *fakeEnd {
-	return &fakeEnd{ledger: l, side: side, connected: make(chan struct{}), heard: make(chan struct{}), failed: make(chan struct{})}
+	return &fakeEnd{
+		ledger: l, side: side, connected: make(chan struct{}), heard: make(chan struct{}), failed: make(chan struct{}), codec: media.PCMA,
+	}
 }
 
 func (e *fakeEnd) Push(*media.Frame)                {}
 func (e *fakeEnd) SetSink(media.Sink, media.Format) {}
-func (e *fakeEnd) Codec() media.Codec               { return media.PCMA }
+func (e *fakeEnd) Codec() media.Codec               { return e.codec }
 func (e *fakeEnd) Stats() media.Stats               { return media.Stats{PacketsIn: 1} }
 func (e *fakeEnd) Close() error                     { return nil }
 func (e *fakeEnd) Heard() <-chan struct{}           { return e.heard }
@@ -196,11 +229,12 @@ func (s fakeSocket) Reoffer([]byte) ([]byte, error) { return nil, errors.New("no
 // fakeCaller is the INVITE of a trunk.
 type fakeCaller struct{ *ledger }
 
-func (c fakeCaller) State() []byte  { return []byte("caller") }
-func (c fakeCaller) Ring()          { c.write("180") }
-func (c fakeCaller) Answer([]byte)  { c.write("200") }
-func (c fakeCaller) Bye(sip.Reason) { c.write("BYE caller") }
-func (c fakeCaller) Abandon()       { c.write("abandon caller") }
+func (c fakeCaller) State() []byte   { return []byte("caller") }
+func (c fakeCaller) Ring()           { c.write("180") }
+func (c fakeCaller) Progress([]byte) { c.write("183") }
+func (c fakeCaller) Answer([]byte)   { c.write("200") }
+func (c fakeCaller) Bye(sip.Reason)  { c.write("BYE caller") }
+func (c fakeCaller) Abandon()        { c.write("abandon caller") }
 func (c fakeCaller) Refuse(status int, r sip.Reason, _ time.Duration) {
 	c.write(strconv.Itoa(status) + " " + r.WAError)
 }

@@ -56,7 +56,7 @@ func (c *Call) handle(in input) {
 		return
 	}
 	switch in := in.(type) {
-	case graphDone, answerApplied, peerUp, peerHeard, audioFailed, setupLate, legTimeout, dialReady, sipNews:
+	case graphDone, answerApplied, peerUp, peerHeard, audioFailed, setupLate, legTimeout, promptOver, dialReady, sipNews:
 		news := in.(legInput)
 		if leg := c.leg(news.leg()); leg != nil {
 			leg.take(news)
@@ -124,6 +124,7 @@ func (c *Call) begun(err error) {
 		if denied.cause != StoreFailed { // a fault of ours is nothing for the agent's phone
 			c.detail = denied.reason
 		}
+		c.wordless = denied.wordless
 		c.emit(routeFailed{denied.cause})
 	case err != nil:
 		c.log.Error("call cannot be checked", slog.Any("error", err))
@@ -143,6 +144,7 @@ type deniedError struct {
 	reason     string
 	retryAfter time.Duration
 	perUser    bool // of Limited: it is the limit of this customer alone
+	wordless   bool // there is a grant, and the spoken prompt would deny it
 }
 
 func (e *deniedError) Error() string { return e.cause.String() + ": " + e.reason }

@@ -30,7 +30,7 @@ func (g *Gateway) allowed(ctx context.Context, o order) error {
 	if g.current.Load().cfg.Permissions.AutoRequest && no.Askable() {
 		g.askLater(o)
 	}
-	return &deniedError{cause: NoPermission, reason: no.Error()}
+	return &deniedError{cause: NoPermission, reason: no.Error(), wordless: !no.Askable()}
 }
 
 // askLater asks the customer while the agent hears that it needs permission.

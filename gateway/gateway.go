@@ -126,7 +126,11 @@ func (g *Gateway) open(cfg *config.Config, reg *prometheus.Registry) (err error)
 	g.permissions = newPermissions(g.store, g.asker, func() config.Permissions { return g.current.Load().cfg.Permissions },
 		newPermissionMetrics(reg), g.log)
 	g.permissions.changed = g.consentChanged
-	g.adopt(g.compile(cfg))
+	first, err := g.compile(cfg)
+	if err != nil {
+		return err
+	}
+	g.adopt(first)
 	if err := g.recoverCalls(ctx); err != nil {
 		return fmt.Errorf("end the calls of the last run: %w", err)
 	}
@@ -134,7 +138,11 @@ func (g *Gateway) open(cfg *config.Config, reg *prometheus.Registry) (err error)
 }
 
 // compile makes what calls need of a configuration.
-func (g *Gateway) compile(cfg *config.Config) *running {
+func (g *Gateway) compile(cfg *config.Config) (*running, error) {
+	prompt, err := promptOf(cfg)
+	if err != nil {
+		return nil, err
+	}
 	r := &running{cfg: cfg, router: newRouter(cfg), clients: map[string]*whatsapp.Client{}, former: map[string]*whatsapp.Client{}}
 	for _, n := range cfg.WhatsApp.Numbers {
 		r.clients[n.Name] = whatsapp.NewClient(cfg.WhatsApp, n, g.whatsapp, g.log)
@@ -143,9 +151,10 @@ func (g *Gateway) compile(cfg *config.Config) *running {
 		cfg: cfg, trunks: sipTrunks{g.sip}, audio: mediaEngine{g.engine}, book: g.store, limits: g.limits,
 		metrics: g.metrics, log: g.log, owed: g.reaper.poke, over: g.over, late: g.lateNews, depth: g.depth, events: g.events,
 		graph:   func(number string) graph { return r.clients[number] },
+		prompt:  prompt,
 		allowed: g.allowed, asked: g.connectAsked, named: g.named, talked: g.talked,
 	}
-	return r
+	return r, nil
 }
 
 // asker is the Graph API of a number, for permissions.
@@ -214,7 +223,10 @@ func (g *Gateway) reload(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	next := g.compile(cfg)
+	next, err := g.compile(cfg)
+	if err != nil {
+		return err
+	}
 	old := g.current.Load()
 	maps.Copy(next.former, old.former)
 	maps.Copy(next.former, old.clients)

@@ -76,6 +76,9 @@ type (
 		timer legTimer
 	}
 
+	// promptOver: the prompt of a leg was played, or takes too long.
+	promptOver struct{ of }
+
 	// dialReady: an INVITE is built and on disk, or err says why not.
 	dialReady struct {
 		of
@@ -102,6 +105,7 @@ func (peerUp) input()        {}
 func (peerHeard) input()     {}
 func (audioFailed) input()   {}
 func (legTimeout) input()    {}
+func (promptOver) input()    {}
 func (dialReady) input()     {}
 func (sipNews) input()       {}
 

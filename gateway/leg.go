@@ -95,4 +95,6 @@ const (
 	sipAnswer // 200
 	sipRefuse // the final response of the cause
 	sipTone   // ringback in the answered dialog
+	sipSpeak  // 183 and a prompt; comes back as spoken
+	sipHush   // the prompt stops
 )

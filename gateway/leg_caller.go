@@ -18,6 +18,7 @@ type callerLeg struct {
 	socket  socket
 	answerS []byte // our session description
 	offered bool   // the INVITE had none, so ours is the offer
+	prompt  player // nil until there is one to hear
 	over    bool
 }
 
@@ -26,6 +27,7 @@ type callerLeg struct {
 type incoming interface {
 	State() []byte
 	Ring()
+	Progress(sdp []byte)
 	Answer(sdp []byte)
 	Refuse(status int, r sip.Reason, retryAfter time.Duration)
 	Bye(r sip.Reason)
@@ -41,8 +43,10 @@ func (l *callerLeg) emit(ev event) {
 	l.call.emit(ev)
 }
 
-// giveBack frees the trunk's place.
+// giveBack frees the trunk's place. A prompt holds it too: the PBX's line is
+// taken until the refusal.
 func (l *callerLeg) giveBack() {
+	l.hush()
 	if !l.over {
 		l.over = true
 		l.call.env.limits.release(l.call.order.trunk)
@@ -52,7 +56,8 @@ func (l *callerLeg) giveBack() {
 func (l *callerLeg) prepare()              { l.table.prepare(l) }
 func (l *callerLeg) ring()                 { l.table.ring(l) }
 func (l *callerLeg) answer()               { l.table.answer(l) }
-func (l *callerLeg) hangup(why Cause)      { l.table.hangup(why, l) }
+func (l *callerLeg) hangup(why Cause)      { l.table.hangup(why, l.announces(why), l) }
+func (l *callerLeg) hurry()                { l.table.spoken(l) }
 func (l *callerLeg) hooked(whatsapp.Event) {}
 func (l *callerLeg) open()                 {} // since our answer left
 func (l *callerLeg) slow() bool            { return l.table.slow() }
@@ -88,6 +93,10 @@ func (l *callerLeg) do(a sipAct, why Cause) {
 		l.session.Refuse(status, r, c.retryFor(why))
 	case sipBye:
 		l.session.Bye(c.reason(why, why.releaseQ850()))
+	case sipSpeak:
+		l.speak()
+	case sipHush:
+		l.hush()
 	case sipPrepare, sipInvite, sipCancel, sipTone: // for calls that we place
 	}
 }
@@ -104,6 +113,8 @@ func (l *callerLeg) take(in legInput) {
 	case audioFailed:
 		l.call.log.Info("audio gave up", slog.String("side", sideSIP), slog.Any("error", in.err))
 		l.emit(mediaLost{MediaLost})
+	case promptOver:
+		l.table.spoken(l)
 	case dialReady, graphDone, answerApplied, peerUp, peerHeard, setupLate, legTimeout: // of other legs
 	}
 }

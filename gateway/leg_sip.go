@@ -191,6 +191,7 @@ type sipIngress struct {
 	ByeSent   bool
 	WantEnd   bool
 	Why       Cause // of WantEnd
+	Speaking  bool  // 183 sent, the caller hears a prompt; the refusal follows
 	Closed    bool
 }
 
@@ -215,7 +216,10 @@ func (l *sipIngress) answer(p sipPort) {
 	p.do(sipAnswer, NoCause)
 }
 
-func (l *sipIngress) hangup(c Cause, p sipPort) {
+// hangup ends the call. Where it still waits for an answer and prompt is set,
+// the caller hears why before the refusal; one whose phone has rung by then is
+// refused at once.
+func (l *sipIngress) hangup(c Cause, prompt bool, p sipPort) {
 	if l.Closed || l.WantEnd {
 		return
 	}
@@ -224,9 +228,33 @@ func (l *sipIngress) hangup(c Cause, p sipPort) {
 	case l.Up:
 		l.bye(c, p)
 	case l.Answering: // no BYE before the ACK (RFC 3261 section 15)
-	default: // void when a CANCEL won; over in either case
-		p.do(sipRefuse, c)
-		l.end(c, p)
+	case prompt && !l.Rung:
+		l.Speaking = true
+		p.do(sipSpeak, c)
+	default:
+		l.refuse(p)
+	}
+}
+
+// spoken: the prompt has had its time, or gets no more.
+func (l *sipIngress) spoken(p sipPort) {
+	if l.Speaking {
+		l.refuse(p)
+	}
+}
+
+// refuse sends the final response. It is void when a CANCEL won; the call is
+// over in either case.
+func (l *sipIngress) refuse(p sipPort) {
+	l.hush(p)
+	p.do(sipRefuse, l.Why)
+	l.end(l.Why, p)
+}
+
+func (l *sipIngress) hush(p sipPort) {
+	if l.Speaking {
+		l.Speaking = false
+		p.do(sipHush, NoCause)
 	}
 }
 
@@ -277,10 +305,12 @@ func (l *sipIngress) hungup(p sipPort) {
 	}
 }
 
-// slow means that the far end may take as long as its timers allow.
-func (l *sipIngress) slow() bool { return !l.Closed && l.Answering }
+// slow means that the far end may take as long as its timers allow, or that a
+// prompt is to be heard out.
+func (l *sipIngress) slow() bool { return !l.Closed && (l.Answering || l.Speaking) }
 
 func (l *sipIngress) end(c Cause, p sipPort) {
+	l.hush(p)
 	l.Closed = true
 	p.emit(callerEnded{c})
 }

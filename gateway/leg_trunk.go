@@ -83,7 +83,7 @@ func (l *trunkLeg) take(in legInput) {
 	case audioFailed:
 		l.call.log.Info("audio gave up", slog.String("side", sideSIP), slog.Any("error", in.err))
 		l.emit(mediaLost{MediaLost})
-	case graphDone, answerApplied, peerUp, peerHeard, setupLate, legTimeout: // of other legs
+	case graphDone, answerApplied, peerUp, peerHeard, setupLate, legTimeout, promptOver: // of other legs
 	}
 }
 
@@ -128,7 +128,7 @@ func (l *trunkLeg) do(a sipAct, why Cause) {
 		l.placed.session.Cancel(reason)
 	case sipBye:
 		l.placed.session.Bye(reason)
-	case sipRing, sipAnswer, sipRefuse, sipTone: // for calls that others place
+	case sipRing, sipAnswer, sipRefuse, sipTone, sipSpeak, sipHush: // for calls that others place
 	}
 }
 

@@ -47,6 +47,7 @@ func (l *waIngress) prepare()              { l.table.prepare(l) }
 func (l *waIngress) ring()                 {} // pre_accept has said so
 func (l *waIngress) answer()               { l.table.answer(l) }
 func (l *waIngress) hangup(Cause)          { l.table.hangup(l) }
+func (l *waIngress) hurry()                {} // it does already
 func (l *waIngress) slow() bool            { return false }
 func (l *waIngress) finish(*store.Record)  {}
 func (l *waIngress) giveBack()             {}
@@ -143,7 +144,7 @@ func (l *waIngress) take(in legInput) {
 		l.call.peerGaveUp(l.table.MediaUp, in.err)
 	case legTimeout:
 		l.table.timeout(in.timer, l)
-	case peerHeard, answerApplied, dialReady, sipNews: // of other legs
+	case peerHeard, answerApplied, promptOver, dialReady, sipNews: // of other legs
 	}
 }
 

@@ -49,6 +49,7 @@ type actions interface {
 	ringIn()                      // tell the caller that it rings
 	answerIn()                    // connect the caller
 	hangupIn(c Cause)             // end the ingress leg; once
+	hurryIn()                     // the ingress leg was to end, and may not linger over it
 	hangupOut(leg uint8, c Cause) // end the current egress leg; once
 	dropOut(leg uint8, c Cause)   // the same, for a leg that another one replaces
 	startBridge()                 // both are up: let them hear each other
@@ -312,7 +313,11 @@ func (m *machine) ending(ev event, do actions) {
 	case callerEnded, calleeEnded:
 		m.finishIfOver(do)
 	case summoned, routed, routeFailed, calleeRinging, calleeAnswered, callerConnected: // crossed our hangup
-	case callerFailed, mediaLost, stopped: // it is ending already
+	case stopped: // by somebody who does not want to wait for a prompt
+		if m.In == legOpen {
+			do.hurryIn()
+		}
+	case callerFailed, mediaLost: // it is ending already
 	}
 }
 

@@ -14,6 +14,7 @@ func (a *asked) dialOut(uint8)          { a.add("dialOut") }
 func (a *asked) ringIn()                { a.add("ringIn") }
 func (a *asked) answerIn()              { a.add("answerIn") }
 func (a *asked) hangupIn(Cause)         { a.add("hangupIn") }
+func (a *asked) hurryIn()               { a.add("hurryIn") }
 func (a *asked) hangupOut(uint8, Cause) { a.add("hangupOut") }
 func (a *asked) dropOut(uint8, Cause)   { a.add("dropOut") }
 func (a *asked) startBridge()           { a.add("startBridge") }
@@ -87,7 +88,10 @@ func TestTransitions(t *testing.T) {
 		}},
 		{"mediaLost", func(machine) event { return mediaLost{MediaLost} }, ends},
 		{"callerFailed", func(machine) event { return callerFailed{AnswerFailed} }, ends},
-		{"stopped", func(machine) event { return stopped{Draining} }, ends},
+		{"stopped", func(machine) event { return stopped{Draining} }, map[Phase]cell{
+			Summoning: ends[Summoning], Routing: ends[Routing], Dialing: ends[Dialing], Ringing: ends[Ringing],
+			Answering: ends[Answering], Active: ends[Active], Ending: {Ending, []string{"hurryIn"}},
+		}},
 		{"deadline", func(m machine) event { return deadline{Stamp: stamp{m.Phase, m.Turn}} }, map[Phase]cell{
 			Summoning: ends[Summoning], Routing: ends[Routing], Dialing: ends[Dialing],
 			Ringing:   {Dialing, []string{"dropOut", "arm", "dialOut"}},

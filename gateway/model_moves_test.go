@@ -76,6 +76,10 @@ var (
 		l.toPeer.put(msgBYE)
 		r.note(0, noteNoAck)
 	}}
+	mSpoken = move{name: named("the prompt was heard out, or would be by now"), do: func(r *runner, _ uint8) {
+		r.w.untold = false
+		r.w.si.spoken(&r.ports[0])
+	}}
 	mTransfer = move{name: named("the PBX transfers"), free: true, do: func(r *runner, _ uint8) {
 		w := &r.w
 		w.budget.transfers--
@@ -175,7 +179,7 @@ func (r *runner) moves(ms []move) []move {
 	if w.born && w.m.Phase < Ended {
 		if w.budget.stops > 0 {
 			ms = append(ms, mDeadline)
-			if w.m.Phase < Ending {
+			if w.m.Phase < Ending || w.playing {
 				ms = append(ms, mStop)
 			}
 		}
@@ -224,6 +228,9 @@ func (r *runner) lineMoves(ms []move) []move {
 		l := &w.lines[0]
 		if l.phone == phoneInvited && !l.gaveUp {
 			ms = append(ms, mPeerCancel)
+		}
+		if w.untold {
+			ms = append(ms, mSpoken)
 		}
 		if w.budget.losses > 0 && l.toUs.has(msgACK) && !l.byeOut && l.phone == phoneTalking {
 			ms = append(ms, mNoAck)

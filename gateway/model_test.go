@@ -46,6 +46,9 @@ func (r *runner) drain() {
 			r.fail("a phone that was hung up rings on")
 		}
 	}
+	if r.w.playing && r.w.si.Closed {
+		r.fail("the prompt outlives its leg")
+	}
 	r.w.forget()
 }
 
@@ -110,6 +113,9 @@ func (r *runner) step(ev event) {
 	}
 	if after.Phase == Ended && after.Cause == NoCause {
 		r.fail("ended without a cause")
+	}
+	if _, ok := ev.(stopped); ok && r.w.playing {
+		r.fail("the prompt plays on after a stop")
 	}
 }
 
@@ -193,9 +199,15 @@ func (r *runner) hangupIn(c Cause) {
 	case sceneInbound:
 		w.wi.hangup(&r.graph)
 	case sceneOutbound:
-		w.si.hangup(c, &r.ports[0])
+		w.si.hangup(c, w.announced && c != Draining, &r.ports[0])
 	case sceneClicked:
 		w.su.hangup(c, &r.ports[0])
+	}
+}
+
+func (r *runner) hurryIn() {
+	if r.w.scene == sceneOutbound {
+		r.w.si.spoken(&r.ports[0])
 	}
 }
 
@@ -252,6 +264,8 @@ func (r *runner) record(c Cause, abandoned bool) {
 		r.fail("ended with the bridge running")
 	case !abandoned && !w.legsOver():
 		r.fail("ended with a leg open")
+	case !abandoned && w.playing:
+		r.fail("ended with the prompt playing")
 	}
 	if w.wo.Adrift { // its end is owed, and the leg is no more
 		w.wo.Adrift, w.stray = false, true
@@ -472,6 +486,8 @@ var scenes = []struct {
 	{"outbound", false, outboundWorld(budget{losses: 1, dups: 1, stops: 1})},
 	{"outbound, one loss", true, outboundWorld(budget{losses: 1})},
 	{"outbound, one stop", true, outboundWorld(budget{stops: 1})},
+	{"outbound, announced", true, announced(outboundWorld(budget{stops: 2}))},
+	{"outbound, announced, one loss", false, announced(outboundWorld(budget{losses: 1, dups: 1, stops: 1}))},
 	{"clicked", false, clickedWorld(budget{losses: 1, dups: 1, stops: 1})},
 	{"clicked, all well", true, clickedWorld(budget{})},
 	{"clicked, one loss", true, clickedWorld(budget{losses: 1})},
@@ -497,6 +513,13 @@ func skipPre(w world) world {
 func outboundWorld(b budget) world {
 	w := world{scene: sceneOutbound, born: true, budget: b, m: machine{ToGraph: true, Plan: newPlan(1)}}
 	w.lines[0].phone = phoneInvited
+	return w
+}
+
+// announced lets the phone hear a prompt before any refusal but that of a
+// shutdown.
+func announced(w world) world {
+	w.announced = true
 	return w
 }
 
@@ -526,6 +549,10 @@ var facts = []struct {
 	{"a call named after it was given up", func(w *world) bool { return w.wo.Adrift }},
 	{"a call named by its webhook", func(w *world) bool { return w.wo.Lost && w.wo.Placed && w.m.Phase == Active }},
 	{"487 and 200 cross", func(w *world) bool { return w.lines[0].cancelled && w.si.Answering }},
+	{"a prompt while the user's call is being ended", func(w *world) bool { return w.playing && w.m.Out == legOpen }},
+	{"a prompt that is heard out", func(w *world) bool { return w.spoken && w.m.Phase == Ended && !w.lines[0].cancelled }},
+	{"a prompt that a CANCEL ends", func(w *world) bool { return w.playing && w.lines[0].cancelled }},
+	{"abandoned during a prompt", func(w *world) bool { return w.abandoned && w.playing }},
 	{"abandoned", func(w *world) bool { return w.abandoned }},
 }
 

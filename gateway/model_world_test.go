@@ -101,6 +101,7 @@ type line struct {
 	silent       bool // the stack has reported silence: the rest is its own
 	cancelled    bool // the stack has sent 487
 	byeOut       bool // the stack has sent BYE
+	refused      bool // our leg has refused the call
 	box          notes
 }
 
@@ -176,6 +177,10 @@ type world struct {
 	connects  uint8
 	refused   uint8 // end requests that we know Meta refuses, a bit each
 	abandoned bool
+	announced bool // a prompt is spoken before a refusal
+	playing   bool // it is, now
+	spoken    bool // it was
+	untold    bool // the leg has not heard yet that it is over
 }
 
 // slot is where the egress leg of that attempt lives.
@@ -344,10 +349,27 @@ func (p *linePort) do(a sipAct, _ Cause) {
 			l.toPeer.put(msg200)
 		}
 	case sipRefuse:
+		if l.refused {
+			r.fail("refused twice")
+		}
+		l.refused = true
+		if r.w.playing {
+			r.fail("refused while the prompt plays")
+		}
 		if !l.final {
 			l.final = true
 			l.toPeer.put(msg486)
 		}
+	case sipSpeak:
+		if r.w.spoken || l.refused || r.w.si.Rung || r.w.si.Answering || r.w.si.Up {
+			r.fail("a prompt for a call that is not to be refused now")
+		}
+		r.w.playing, r.w.spoken, r.w.untold = true, true, true
+	case sipHush:
+		if !r.w.playing {
+			r.fail("stopped a prompt that does not play")
+		}
+		r.w.playing = false
 	case sipTone:
 	}
 }

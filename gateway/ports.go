@@ -39,6 +39,14 @@ type session interface {
 type audio interface {
 	Peer() (peer, error)
 	Socket(o media.SocketOptions) (socket, error)
+	Player(to media.Endpoint, s media.Sound) player
+}
+
+// player plays one sound to one side of a call.
+type player interface {
+	Start()
+	Stop()
+	Done() <-chan struct{}
 }
 
 // peer is the audio of the WhatsApp leg.
@@ -81,6 +89,7 @@ var (
 	_ incoming = (*sip.Session)(nil)
 	_ peer     = (*media.Peer)(nil)
 	_ socket   = (*media.Socket)(nil)
+	_ player   = (*media.Player)(nil)
 	_ book     = (*store.DB)(nil)
 )
 
@@ -113,3 +122,5 @@ func (e mediaEngine) Socket(o media.SocketOptions) (socket, error) {
 	}
 	return s, nil
 }
+
+func (e mediaEngine) Player(to media.Endpoint, s media.Sound) player { return e.NewPlayer(to, s) }

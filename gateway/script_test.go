@@ -89,6 +89,7 @@ func play(text string) (string, error) {
 type theatre struct {
 	m     machine
 	scene string
+	speak bool // permissions.announce
 	wi    graphIngress
 	wo    graphEgress
 	si    sipIngress
@@ -122,15 +123,15 @@ func (p *theatrePort) emit(ev event) {
 func (p *theatrePort) do(a sipAct, c Cause) {
 	word := map[sipAct]string{
 		sipPrepare: "to disk", sipInvite: "INVITE", sipCancel: "CANCEL", sipBye: "BYE",
-		sipRing: "180", sipAnswer: "200", sipTone: "ringback",
+		sipRing: "180", sipAnswer: "200", sipTone: "ringback", sipSpeak: "183 and the prompt", sipHush: "no more prompt",
 	}[a]
 	switch a {
 	case sipCancel, sipBye:
 		word += fmt.Sprintf(" (Q.850 %d)", c.releaseQ850())
 	case sipRefuse:
-		code, _ := c.sipStatus(false)
+		code, _ := c.sipStatus(p.s.si.Rung)
 		word = strconv.Itoa(code)
-	case sipPrepare, sipInvite, sipRing, sipAnswer, sipTone:
+	case sipPrepare, sipInvite, sipRing, sipAnswer, sipTone, sipSpeak, sipHush:
 	}
 	p.s.say("sip %s%s", p.name, word)
 }
@@ -213,9 +214,15 @@ func (s *theatre) hangupIn(c Cause) {
 	case "user":
 		s.wi.hangup(s)
 	case "phone":
-		s.si.hangup(c, &s.port)
+		s.si.hangup(c, s.speak && c.spoken(), &s.port)
 	case "click":
 		s.su.hangup(c, &s.port)
+	}
+}
+
+func (s *theatre) hurryIn() {
+	if s.scene == "phone" {
+		s.si.spoken(&s.port)
 	}
 }
 
@@ -264,6 +271,7 @@ func (s *theatre) input(words []string) error {
 	case "call": // who begins it
 		s.scene = arg(1)
 		s.m.ToGraph, s.m.Summoned = s.scene != "user", s.scene == "click"
+		s.speak = arg(2) == "announced"
 		s.m.start(s)
 	case "routed": // addresses of each hop
 		var hops []int
@@ -275,6 +283,12 @@ func (s *theatre) input(words []string) error {
 			hops = append(hops, n)
 		}
 		s.emit(routed{newPlan(hops...)})
+	case "denied":
+		c, err := causeNamed(arg(1))
+		s.emit(routeFailed{c})
+		return err
+	case "spoken": // the prompt was heard out
+		s.si.spoken(&s.port)
 	case "stop":
 		c, err := causeNamed(arg(1))
 		s.emit(stopped{c})
@@ -352,13 +366,15 @@ func (s *theatre) graphReply(request, result, cause string) error {
 	return err
 }
 
-func (s *theatre) webhook(word string) error {
+func (s *theatre) webhook(rest string) error {
+	word, cause, _ := strings.Cut(rest, " ")
+	why, err := causeNamed(cause)
 	switch word {
 	case "terminate":
 		if s.scene == "user" {
-			s.wi.terminated(NoCause, s)
+			s.wi.terminated(why, s)
 		} else {
-			s.wo.terminated(NoCause, s)
+			s.wo.terminated(why, s)
 		}
 	case "RINGING":
 		s.wo.ringing(s)
@@ -372,7 +388,7 @@ func (s *theatre) webhook(word string) error {
 	default:
 		return fmt.Errorf("no such webhook")
 	}
-	return nil
+	return err
 }
 
 // sip takes news of a session: "1 180" of an egress leg, "ACK" of the ingress.

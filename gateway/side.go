@@ -27,6 +27,7 @@ type ingress interface {
 	prepare()
 	ring()
 	answer()
+	hurry() // it was hung up, and may not linger over it
 }
 
 // egress is a leg that we place.

@@ -32,7 +32,7 @@ type checkFault struct {
 
 // Run checks the file, and with --live what it names.
 func (c *checkCmd) Run(ctx context.Context, term terminal) error {
-	cfg, err := config.Load(c.Config)
+	cfg, err := load(c.Config)
 	if err != nil && c.JSON {
 		result := checkResult{Faults: faultsOf(err), Pending: []string{}, Live: []gateway.Finding{}}
 		return errors.Join(usageError{errSaid}, writeJSON(term.out, result))

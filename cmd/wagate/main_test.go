@@ -73,6 +73,42 @@ func TestCheckOfAGoodFile(t *testing.T) {
 	}
 }
 
+// TestPromptThatIsNone: check and serve say so in the words of any other fault,
+// although only the gateway knows what a prompt is.
+func TestPromptThatIsNone(t *testing.T) {
+	t.Setenv("WAGATE_APP_SECRET", "a")
+	t.Setenv("WAGATE_VERIFY_TOKEN", "b")
+	t.Setenv("WAGATE_TOKEN_SUPPORT", "c")
+	example, err := os.ReadFile("../../wagate.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	text := strings.Replace(string(example), `prompt: ""`, `prompt: words.wav`, 1)
+	file, prompt := filepath.Join(dir, "wagate.yaml"), filepath.Join(dir, "words.wav")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct{ sound, want string }{
+		{"", "no such file"},
+		{"ID3 and so on", "not a WAV file; name a WAV of at most 10 s"},
+	} {
+		if row.sound != "" {
+			if err := os.WriteFile(prompt, []byte(row.sound), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, args := range [][]string{{"check"}, {"serve"}, {"check", "--json"}} {
+			code, out, errs := wagate(t, append(args, "--config", file)...)
+			said := out + errs
+			if code != 2 || !strings.Contains(said, "permissions.prompt") || !strings.Contains(said, prompt) ||
+				len(args) == 1 && !strings.Contains(said, row.want) {
+				t.Errorf("%v: exit %d\nout: %s\nerr: %s", args, code, out, errs)
+			}
+		}
+	}
+}
+
 // fakeDaemon lives until it is drained or its ctx ends.
 type fakeDaemon struct {
 	drained chan struct{}

@@ -37,7 +37,7 @@ func (c *serveCmd) Run(term terminal) error {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	cfg, err := config.Load(c.Config)
+	cfg, err := load(c.Config)
 	if err != nil {
 		return badConfig(c.Config, err)
 	}
@@ -95,6 +95,15 @@ func supervise(d daemon, signals <-chan os.Signal, reload func(), log *slog.Logg
 			}
 		}
 	}
+}
+
+// load reads a configuration, and of what it names the prompt.
+func load(path string) (*config.Config, error) {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	return cfg, gateway.CheckPrompt(cfg)
 }
 
 // badConfig is what is wrong with a configuration, one line per fault.

@@ -63,6 +63,8 @@ var mutants = []mutant{
 		one("repeated answers are not collapsed", inMachine,
 			"\tcase Dialing, Ringing:\n\t\tm.enter(Answering, do)\n\t\tdo.answerIn()\n\tcase Answering, Active: // said twice\n",
 			"\tcase Dialing, Ringing, Answering, Active:\n\t\tm.enter(Answering, do)\n\t\tdo.answerIn()\n")),
+	one("a stop waits for a prompt", inMachine,
+		"\t\tif m.In == legOpen {\n\t\t\tdo.hurryIn()\n\t\t}\n", ""),
 
 	// A WhatsApp user calls.
 	one("a failed accept is taken as the end of the call", inGraph,
@@ -154,6 +156,24 @@ var mutants = []mutant{
 		"\tcase l.Answering: // no BYE before the ACK (RFC 3261 section 15)\n", "\tcase l.Answering:\n\t\tl.bye(c, p)\n"),
 	one("an answer that a CANCEL beat is taken as sent", inSIP,
 		"\tif !l.Closed {\n\t\tl.end(Cancelled, p)", "\tif !l.Closed && !l.Answering {\n\t\tl.end(Cancelled, p)"),
+	one("a prompt after it rang", inSIP,
+		"\tcase prompt && !l.Rung:", "\tcase prompt:"),
+	one("a prompt in the place of the BYE after our 200", inSIP,
+		"\tswitch {\n\tcase l.Up:\n\t\tl.bye(c, p)\n\tcase l.Answering:", "\tswitch {\n\tcase prompt && !l.Rung:\n\t\tl.Speaking = true\n\t\tp.do(sipSpeak, c)\n\tcase l.Up:\n\t\tl.bye(c, p)\n\tcase l.Answering:"),
+	one("the call is over when its prompt begins", inSIP,
+		"\t\tp.do(sipSpeak, c)\n", "\t\tp.do(sipSpeak, c)\n\t\tl.end(c, p)\n"),
+	one("no refusal follows the prompt", inSIP,
+		"\tif l.Speaking {\n\t\tl.refuse(p)\n\t}\n", ""),
+	one("a prompt that is heard out leaves the refusal away", inSIP,
+		"\tif l.Speaking {\n\t\tl.refuse(p)\n\t}\n", "\tif l.Speaking {\n\t\tl.end(l.Why, p)\n\t}\n"),
+	one("a prompt whose end comes twice refuses twice", inSIP,
+		"\tif l.Speaking {\n\t\tl.refuse(p)\n\t}\n", "\tl.refuse(p)\n"),
+	one("the prompt plays on when the caller gives up", inSIP,
+		"\tl.hush(p)\n\tl.Closed = true\n", "\tl.Closed = true\n"),
+	one("the prompt plays into the refusal", inSIP,
+		"\tl.hush(p)\n\tp.do(sipRefuse, l.Why)\n", "\tp.do(sipRefuse, l.Why)\n"),
+	one("the prompt is stopped again and again", inSIP,
+		"\t\tl.Speaking = false\n\t\tp.do(sipHush, NoCause)\n", "\t\tp.do(sipHush, NoCause)\n"),
 
 	// What the model takes as promised by the registry and the SIP stack.
 	one("a terminate before its connect leaves no tombstone", inWorld,

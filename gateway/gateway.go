@@ -108,6 +108,7 @@ func (g *Gateway) open(cfg *config.Config, reg *prometheus.Registry) (err error)
 		return fmt.Errorf("open sip: %w", err)
 	}
 	g.onExit("sip", g.sip.Close)
+	g.sip.Watch(g.trunkChanged)
 	if g.webhook, err = whatsapp.NewWebhook(cfg.WhatsApp, g.journal, g.receive, g.whatsapp, g.log); err != nil {
 		return fmt.Errorf("set up webhook: %w", err)
 	}
@@ -200,6 +201,15 @@ func (g *Gateway) depth(n int) {
 			return
 		}
 	}
+}
+
+// trunkChanged tells subscribers what probing has found out about a trunk.
+func (g *Gateway) trunkChanged(trunk string, up bool) {
+	if up {
+		g.events.publish(time.Now(), trunkUp{trunk})
+		return
+	}
+	g.events.publish(time.Now(), trunkDown{trunk})
 }
 
 // ReloadRefused notes that a new configuration could not even be read.

@@ -42,10 +42,12 @@ type (
 	// permissionChanged: what the customer allows is not what it was.
 	permissionChanged permissionNews
 
-	// trunkUp: a trunk that was down, or never probed, answers.
+	// trunkUp: a target answers OPTIONS, of a trunk that was down or that was
+	// probed for the first time.
 	trunkUp struct{ Trunk string }
 
-	// trunkDown: no target of the trunk answers.
+	// trunkDown: no target of the trunk answers OPTIONS any more, or at the
+	// first probe. Trunks that are not probed are never reported.
 	trunkDown struct{ Trunk string }
 
 	// eventsLost: the subscriber was too slow, or away for too long. Only that

@@ -3,14 +3,20 @@ package sip
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
 // probe asks every target by OPTIONS again and again until ctx ends, each at
 // its trunk's interval with some jitter, so that a fleet does not ask at once.
 func (s *Server) probe(ctx context.Context) {
-	next := map[endpoint]time.Time{}
+	type target struct { // two trunks may share an address
+		trunk string
+		to    endpoint
+	}
+	next := map[target]time.Time{}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -29,13 +35,18 @@ func (s *Server) probe(ctx context.Context) {
 			if every <= 0 {
 				continue
 			}
-			for _, to := range t.endpoints() {
-				if due := next[to]; now.Before(due) {
+			targets := t.endpoints()
+			if len(targets) == 0 { // none of its names can be resolved
+				s.verdict(t)
+			}
+			for _, to := range targets {
+				key := target{t.cfg.Name, to}
+				if due := next[key]; now.Before(due) {
 					wait = min(wait, due.Sub(now))
 					continue
 				}
 				jittered := every*9/10 + rand.N(every/5+1) //nolint:gosec // spread, not secrecy
-				next[to] = now.Add(jittered)
+				next[key] = now.Add(jittered)
 				wait = min(wait, jittered)
 				s.ask(t, to, now)
 			}
@@ -67,30 +78,63 @@ func (s *Server) ask(t *trunk, to endpoint, sent time.Time) {
 			return true
 		case err == nil && m.status != 503:
 			s.metrics.probed(t.cfg.Name, time.Since(sent))
-			t.probed(to, true, time.Time{})
+			s.heard(t.cfg.Name, to, true, sent)
 		default:
-			t.probed(to, false, time.Now().Add(s.tm.dead))
+			s.heard(t.cfg.Name, to, false, sent)
 		}
-		s.verdict(t)
 		return true
 	})
 }
 
-// verdict publishes whether the trunk is up, and logs a change once.
+// Watch has changed called whenever OPTIONS show that a trunk is up or down, and
+// was not or was not known to be: the first result counts. It is called in the
+// order of the changes, must not wait, and is to be set before Serve. Trunks that
+// are not probed (options_interval 0) are never reported, nor are trunks that a
+// reload takes away.
+func (s *Server) Watch(changed func(trunk string, up bool)) { s.changed = changed }
+
+// heard notes what an OPTIONS to a trunk's target found. The trunk may have been
+// replaced by a reload meanwhile.
+func (s *Server) heard(name string, to endpoint, up bool, sent time.Time) {
+	t := s.trunk(name)
+	if t == nil || t.cfg.OptionsInterval <= 0 {
+		return
+	}
+	dead := time.Time{}
+	if !up {
+		dead = time.Now().Add(s.tm.dead)
+	}
+	t.probed(to, up, dead, sent)
+	s.verdict(t)
+}
+
+// verdict publishes whether the trunk is up, and tells of a change once.
 func (s *Server) verdict(t *trunk) {
-	up := t.up()
-	s.metrics.trunkUp(t.cfg.Name, up)
-	switch was := t.said.Swap(btoi32(up) + 1); {
-	case up && was == 1:
-		s.log.Info("trunk up", slog.String("trunk", t.cfg.Name))
-	case !up && was != 1:
-		s.log.Warn("trunk down", slog.String("trunk", t.cfg.Name))
+	name := t.cfg.Name
+	s.metrics.trunkUp(name, t.up())
+	s.verdictMu.Lock()
+	defer s.verdictMu.Unlock()
+	up, known := t.verdict()
+	if was, said := s.verdicts[name]; !known || (said && was == up) {
+		return
+	}
+	s.verdicts[name] = up
+	if up {
+		s.log.Info("trunk up", slog.String("trunk", name))
+	} else {
+		s.log.Warn("trunk down", slog.String("trunk", name))
+	}
+	if s.changed != nil {
+		s.changed(name, up)
 	}
 }
 
-func btoi32(b bool) int32 {
-	if b {
-		return 1
-	}
-	return 0
+// forgetVerdicts of trunks that are gone: one of that name that comes back
+// later is new.
+func (s *Server) forgetVerdicts(trunks []*trunk) {
+	s.verdictMu.Lock()
+	defer s.verdictMu.Unlock()
+	maps.DeleteFunc(s.verdicts, func(name string, _ bool) bool {
+		return !slices.ContainsFunc(trunks, func(t *trunk) bool { return t.cfg.Name == name && t.cfg.OptionsInterval > 0 })
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +35,144 @@ func TestTargetsAreProbed(t *testing.T) {
 		}
 	}()
 	<-done
+}
+
+// change is what Watch reports.
+type change struct {
+	trunk string
+	up    bool
+}
+
+// watched serves trunks and returns what is reported of them.
+func watched(t *testing.T, trunks ...config.Trunk) (*Server, chan change) {
+	t.Helper()
+	for i := range trunks {
+		trunks[i].OptionsInterval = 30 * time.Millisecond
+	}
+	s := newTestServer(t, quick(), trunks...)
+	changes := make(chan change, 100)
+	s.Watch(func(trunk string, up bool) { changes <- change{trunk, up} })
+	serve(t, s, func(*Session, Incoming) {})
+	return s, changes
+}
+
+func wantChange(t *testing.T, in chan change, want change) {
+	t.Helper()
+	select {
+	case got := <-in:
+		if got != want {
+			t.Fatalf("reported %v, want %v", got, want)
+		}
+	case <-time.After(patience):
+		t.Fatalf("%v is not reported", want)
+	}
+}
+
+// phone answers OPTIONS with the status that it holds, 0: not at all.
+func (p *peer) phone(status *atomic.Int32) {
+	done := make(chan struct{})
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for {
+			select {
+			case m := <-p.in:
+				if code := status.Load(); m.method == "OPTIONS" && code != 0 {
+					p.reply(m, int(code), "x")
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
+	p.t.Cleanup(func() { close(done); <-over })
+}
+
+// TestChangesOfTrunksAreReported, each once: a trunk is up with its first target
+// that answers, and down with its last that does not.
+func TestChangesOfTrunksAreReported(t *testing.T) {
+	p, q := newPeer(t), newPeer(t)
+	var one, two atomic.Int32
+	p.phone(&one)
+	q.phone(&two)
+	trunk := trunkTo(p)
+	trunk.Targets = append(trunk.Targets, config.Target{URI: "sip:" + q.addr().String()})
+	s, changes := watched(t, trunk)
+	wantChange(t, changes, change{"pbx", false})
+	two.Store(404) // somebody is there
+	wantChange(t, changes, change{"pbx", true})
+	one.Store(200)
+	until(t, func() bool { return up(s, "pbx") == 2 })
+	two.Store(503)
+	until(t, func() bool { return up(s, "pbx") == 1 })
+	trunk = s.trunk("pbx").cfg
+	if err := s.Reload([]config.Trunk{trunk}); err != nil { // what is known stays known
+		t.Fatal(err)
+	}
+	one.Store(503)
+	wantChange(t, changes, change{"pbx", false})
+	trunk.OptionsInterval = 0
+	if err := s.Reload([]config.Trunk{trunk}); err != nil {
+		t.Fatal(err)
+	}
+	if !s.Up("pbx") {
+		t.Error("a trunk that is not probed any more stays down")
+	}
+	trunk.OptionsInterval = 30 * time.Millisecond
+	if err := s.Reload(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Reload([]config.Trunk{trunk}); err != nil { // a trunk that comes back is new
+		t.Fatal(err)
+	}
+	wantChange(t, changes, change{"pbx", false})
+	if len(changes) != 0 {
+		t.Errorf("also reported: %v", <-changes)
+	}
+}
+
+// up counts the targets of a trunk that answer.
+func up(s *Server, name string) (n int) {
+	t := s.trunk(name)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.places {
+		n += btoi(!p.asked.IsZero() && !p.down)
+	}
+	return n
+}
+
+func TestTrunksThatShareAnAddressAreBothReported(t *testing.T) {
+	p := newPeer(t)
+	var status atomic.Int32
+	status.Store(200)
+	p.phone(&status)
+	second := trunkTo(p)
+	second.Name = "second"
+	_, changes := watched(t, trunkTo(p), second)
+	seen := map[change]bool{<-changes: true, <-changes: true}
+	if !seen[change{"pbx", true}] || !seen[change{"second", true}] {
+		t.Errorf("reported %v", seen)
+	}
+}
+
+func TestTrunkWithoutAnAddressIsDown(t *testing.T) {
+	p := newPeer(t)
+	nowhere := trunkTo(p)
+	nowhere.Targets = []config.Target{{URI: "sip:nobody.invalid:5060"}}
+	s, changes := watched(t, nowhere)
+	wantChange(t, changes, change{"pbx", false})
+	if s.Up("pbx") {
+		t.Error("it counts as up")
+	}
+}
+
+func TestUnprobedTrunkIsNotReported(t *testing.T) {
+	p := newPeer(t)
+	s := newTestServer(t, quick(), trunkTo(p))
+	s.Watch(func(trunk string, up bool) { t.Errorf("reported %s %v", trunk, up) })
+	serve(t, s, func(*Session, Incoming) {})
+	p.never("OPTIONS", 100*time.Millisecond)
 }
 
 func until(t *testing.T, ok func() bool) {

@@ -36,7 +36,7 @@ func (t *trunk) resolve(ctx context.Context, r *net.Resolver) {
 	for i := range fresh {
 		for _, old := range t.places {
 			if old.to == fresh[i].to && old.proxy == fresh[i].proxy {
-				fresh[i].dead, fresh[i].down = old.dead, old.down
+				fresh[i].asked, fresh[i].dead, fresh[i].down = old.asked, old.dead, old.down
 			}
 		}
 	}

@@ -59,6 +59,10 @@ type Server struct {
 	drained  atomic.Int64 // when the drain is over, in Unix nanoseconds; 0: not said
 	serving  atomic.Bool
 	incoming func(*Session, Incoming) // set before serving
+	changed  func(string, bool)       // set before serving, may be nil
+
+	verdictMu sync.Mutex      // held over changed, so that changes keep their order
+	verdicts  map[string]bool // whether a trunk was up when it was last reported
 
 	connMu    sync.Mutex
 	conns     map[netip.AddrPort]*conn
@@ -90,7 +94,7 @@ func newServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prom
 	s := &Server{
 		tm: tm, log: log, metrics: newMetrics(reg), resolver: net.DefaultResolver, seed: maphash.MakeSeed(), limits: newLimiter(),
 		nonces: newNonces(time.Now()), loops: newLoopMark(),
-		conns: map[netip.AddrPort]*conn{}, perSource: map[netip.Addr]int{},
+		verdicts: map[string]bool{}, conns: map[netip.AddrPort]*conn{}, perSource: map[netip.Addr]int{},
 		clients: map[string]*clientTx{}, servers: map[string]*serverTx{}, merged: map[string]*serverTx{},
 		sessions: map[sessionKey]*Session{}, strays: map[string]time.Time{}, newTrunk: make(chan struct{}, 1),
 	}
@@ -166,6 +170,7 @@ func (s *Server) Reload(trunks []config.Trunk) error {
 	s.trunks = fresh
 	s.mu.Unlock()
 	s.metrics.setTrunks(fresh)
+	s.forgetVerdicts(fresh)
 	s.recompile()
 	select {
 	case s.newTrunk <- struct{}{}:

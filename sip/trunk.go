@@ -18,7 +18,6 @@ type trunk struct {
 	cfg   config.Trunk
 	proxy string       // outbound_proxy as a URI, "" for none
 	live  atomic.Int64 // sessions
-	said  atomic.Int32 // the last verdict that was logged: 0 none, 1 down, 2 up
 
 	mu     sync.Mutex
 	names  []name  // one per configured target, and the proxy
@@ -42,7 +41,8 @@ type place struct {
 	extra []netip.Addr // more addresses of the same name: they may send
 	proxy bool
 	dead  time.Time // known dead until then
-	down  bool      // the last OPTIONS went unanswered
+	asked time.Time // when the OPTIONS left that found out the following; zero: none
+	down  bool      // it went unanswered
 }
 
 // newTrunk checks what only sip can check.
@@ -193,13 +193,14 @@ func (t *trunk) mark(to endpoint, deadUntil time.Time) {
 	}
 }
 
-// probed notes what an OPTIONS found.
-func (t *trunk) probed(to endpoint, up bool, deadUntil time.Time) {
+// probed notes what an OPTIONS found that was sent then. A silence takes longer
+// to find out than an answer: what a later one found stands.
+func (t *trunk) probed(to endpoint, up bool, deadUntil, sent time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range t.places {
-		if t.places[i].to == to {
-			t.places[i].down, t.places[i].dead = !up, deadUntil
+		if p := &t.places[i]; p.to == to && !sent.Before(p.asked) {
+			p.asked, p.down, p.dead = sent, !up, deadUntil
 		}
 	}
 }
@@ -215,6 +216,26 @@ func (t *trunk) up() bool {
 		}
 	}
 	return false
+}
+
+// verdict tells whether the trunk is up as far as OPTIONS have shown it: it is
+// when a target answers, and it is not when none does or there is no address to
+// ask. While no target has answered and one is still to be asked, nothing is
+// known.
+func (t *trunk) verdict() (up, known bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	known = true
+	for i := range t.places {
+		switch p := &t.places[i]; {
+		case p.proxy:
+		case p.asked.IsZero():
+			known = false
+		case !p.down:
+			return true, true
+		}
+	}
+	return false, known
 }
 
 // endpoints returns every target to be probed.
@@ -246,11 +267,13 @@ func (t *trunk) inherit(old *trunk) {
 	for i := range t.places {
 		for _, p := range known {
 			if p.to == t.places[i].to {
-				t.places[i].dead, t.places[i].down = p.dead, p.down
+				t.places[i].dead = p.dead
+				if t.cfg.OptionsInterval > 0 { // else nobody would ever find it up again
+					t.places[i].asked, t.places[i].down = p.asked, p.down
+				}
 			}
 		}
 	}
-	t.said.Store(old.said.Load())
 }
 
 // mayAnswer tells whether a realm is, or may become, the trunk's.

@@ -3,107 +3,15 @@
 package test
 
 import (
-	"context"
+	"net/netip"
+	"strings"
 	"testing"
 
 	"wagate/config"
-	"wagate/store"
 	"wagate/test/fakemeta"
 	"wagate/test/faketrunk"
 	"wagate/test/peers"
-	"wagate/test/rig"
 )
-
-// office is a gateway in front of an Asterisk with phones that have registered
-// there, each with a tone of its own.
-type office struct {
-	*rig.Rig
-	pbx    *peers.Asterisk
-	phones map[string]*faketrunk.Trunk
-}
-
-// phoneTones are what the phones say, in Hz.
-var phoneTones = map[string]float64{"201": rig.PhoneTone, "202": 820}
-
-// opened starts an office, whose customers arrive at an extension of Asterisk's.
-func opened(t *testing.T, to string, o peers.AsteriskOptions, change func(*config.Config)) (*office, context.Context) {
-	t.Helper()
-	if o.Phones == nil {
-		o.Phones = []string{"201", "202"}
-	}
-	f := &office{pbx: peers.StartAsterisk(t, o), phones: map[string]*faketrunk.Trunk{}}
-	r, ctx := rigged(t, rig.Options{Config: func(c *config.Config) {
-		beside(c, f.pbx)
-		rig.DialOut(c)
-		c.Routes[0].To = to
-		if change != nil {
-			change(c)
-		}
-	}})
-	f.Rig = r
-	for _, extension := range o.Phones {
-		f.phones[extension] = f.desk(ctx, t, extension)
-	}
-	return f, ctx
-}
-
-// beside puts the gateway where an Asterisk expects it.
-func beside(c *config.Config, pbx *peers.Asterisk) {
-	at := pbx.Gateway.String()
-	c.SIP.Listen = []string{"udp://" + at + ":5060", "tcp://" + at + ":5060"}
-	c.Media.RTP.Bind = pbx.Gateway
-	c.Trunks[0].Targets = []config.Target{{URI: "sip:" + pbx.Addr.String()}}
-}
-
-// desk registers a phone.
-func (f *office) desk(ctx context.Context, t *testing.T, extension string) *faketrunk.Trunk {
-	t.Helper()
-	phone, err := faketrunk.Start(context.WithoutCancel(ctx), faketrunk.Options{
-		Addr: f.pbx.Phones.String() + ":0", User: extension, Tone: phoneTones[extension],
-		Listen: []float64{rig.CustomerTone, phoneTones["201"], phoneTones["202"], peers.MusicTone},
-	})
-	must(t, err)
-	t.Cleanup(func() { _ = phone.Close() })
-	must(t, phone.Register(ctx, faketrunk.Registration{Registrar: "sip:" + f.pbx.Addr.String(), Password: peers.Password(extension)}))
-	return phone
-}
-
-// ear is what customers listen for.
-func ear() fakemeta.Sound {
-	return fakemeta.Sound{Hear: []float64{phoneTones["201"], phoneTones["202"], peers.MusicTone, peers.QuestionTone}}
-}
-
-// closed waits for the end of all calls and returns the records. Every customer
-// must have heard one unbroken stream.
-func (f *office) closed(ctx context.Context, t *testing.T, customers ...*fakemeta.Customer) []store.Record {
-	t.Helper()
-	for extension, phone := range f.phones {
-		if err := phone.Settled(ctx); err != nil {
-			t.Errorf("phone %s: %v", extension, err)
-		}
-		for _, fault := range phone.Faults() {
-			t.Errorf("phone %s would complain: %s", extension, fault)
-		}
-	}
-	rs := settled(ctx, t, f.Rig)
-	for _, c := range customers {
-		wantSteadyAtCustomer(t, c)
-	}
-	return rs
-}
-
-// conversing waits until a customer and a phone hear each other, from now on.
-func conversing(ctx context.Context, t *testing.T, customer *fakemeta.Customer, phone *faketrunk.Call, extension string) {
-	t.Helper()
-	customer.Meter().Reset()
-	phone.Audio().Meter().Reset()
-	if err := customer.WaitHeard(ctx, phoneTones[extension]); err != nil {
-		t.Fatalf("the customer does not hear phone %s: %v", extension, err)
-	}
-	if err := phone.Audio().Meter().Wait(ctx, rig.CustomerTone); err != nil {
-		t.Fatalf("phone %s does not hear the customer: %v", extension, err)
-	}
-}
 
 func TestAsteriskRingsAPhone(t *testing.T) {
 	t.Parallel()
@@ -149,34 +57,77 @@ func TestAsteriskQueueHoldAndTransfer(t *testing.T) {
 	wantRecord(t, recordOf(t, f.closed(ctx, t, customer), customer), "hangup", "pbx")
 }
 
-func hold(ctx context.Context, t *testing.T, phone *faketrunk.Call) {
-	t.Helper()
-	if status, err := phone.Reinvite(ctx, faketrunk.SendOnly); err != nil || status != 200 {
-		t.Fatalf("hold: %d, %v", status, err)
+// TestAsteriskWantsAPassword of the gateway, which it does not know by address.
+func TestAsteriskWantsAPassword(t *testing.T) {
+	t.Parallel()
+	f, ctx := opened(t, "201", peers.AsteriskOptions{Trunk: "password"}, func(c *config.Config) {
+		c.Trunks[0].FromUser = "account"
+		c.Trunks[0].Auth = config.Credentials{User: "wagate", Password: config.Secret(peers.Password("wagate"))}
+	})
+	customer, err := f.Meta.Call(ctx, fakemeta.CallOptions{Sound: ear()})
+	must(t, err)
+	phone, err := f.phones["201"].Next(ctx)
+	must(t, err)
+	conversing(ctx, t, customer, phone, "201")
+	if from := phone.Invite().Get("From"); !strings.Contains(from, customer.User().Number) {
+		t.Errorf("the phone shows %s, the customer is %s", from, customer.User().Number)
 	}
+	must(t, phone.Hangup(ctx))
+	must(t, customer.Wait(ctx, fakemeta.Ended))
+	wantRecord(t, recordOf(t, f.closed(ctx, t, customer), customer), "hangup", "pbx")
 }
 
-func resume(ctx context.Context, t *testing.T, phone *faketrunk.Call) {
-	t.Helper()
-	if status, err := phone.Reinvite(ctx, faketrunk.SendRecv); err != nil || status != 200 {
-		t.Fatalf("resume: %d, %v", status, err)
+// TestAsteriskPassesHoldOn: with moh_passthrough the hold itself reaches the
+// gateway, and nobody plays music.
+func TestAsteriskPassesHoldOn(t *testing.T) {
+	t.Parallel()
+	f, ctx := opened(t, "201", peers.AsteriskOptions{Change: func(c peers.Files) {
+		c.Replace(t, "pjsip.conf", "context=from-whatsapp", "context=from-whatsapp\nmoh_passthrough=yes")
+	}}, nil)
+	customer, err := f.Meta.Call(ctx, fakemeta.CallOptions{Sound: ear()})
+	must(t, err)
+	agent, err := f.phones["201"].Next(ctx)
+	must(t, err)
+	must(t, customer.Wait(ctx, fakemeta.Connected))
+	conversing(ctx, t, customer, agent, "201")
+	for range 2 {
+		hold(ctx, t, agent)
+		heard := len(customer.Packets())
+		awaitPackets(ctx, t, customer, heard+25)
+		resume(ctx, t, agent)
+		conversing(ctx, t, customer, agent, "201")
 	}
+	if n := strings.Count(f.pbx.Log(), "INVITE sip:wagate@"); n < 4 {
+		t.Errorf("%d re-INVITEs to the gateway, want 4", n)
+	}
+	customer.HangUp()
+	wantRecord(t, recordOf(t, f.closed(ctx, t, customer), customer), "hangup", "customer")
 }
 
-// handOver is an attended transfer as phones do it: the first call is held, a
-// colleague is asked, and the colleague's call takes its place.
-func handOver(ctx context.Context, t *testing.T, f *office, call *faketrunk.Call, from, to string) *faketrunk.Call {
-	t.Helper()
-	hold(ctx, t, call)
-	at := f.pbx.Addr.String()
-	asked, err := f.phones[from].Dial(ctx, faketrunk.Outgoing{To: "sip:" + to + "@" + at, From: from, User: from, Password: peers.Password(from)})
+// TestAsteriskLeavesTheMedia: with direct_media, and phones that count as the
+// trunk, the phone and the gateway send to each other, and on hold to Asterisk
+// again.
+func TestAsteriskLeavesTheMedia(t *testing.T) {
+	t.Parallel()
+	direct := func(c peers.Files) { c.Replace(t, "pjsip.conf", "direct_media=no", "direct_media=yes") }
+	f, ctx := opened(t, "201", peers.AsteriskOptions{Change: direct}, func(c *config.Config) {
+		c.Trunks[0].Sources = []netip.Prefix{netip.PrefixFrom(c.Media.RTP.Bind, 24).Masked()}
+	})
+	customer, err := f.Meta.Call(ctx, fakemeta.CallOptions{Sound: ear()})
 	must(t, err)
-	colleague, err := f.phones[to].Next(ctx)
+	agent, err := f.phones["201"].Next(ctx)
 	must(t, err)
-	must(t, asked.Wait(ctx, faketrunk.Up))
-	must(t, asked.Audio().Meter().Wait(ctx, phoneTones[to]))
-	must(t, call.Refer(ctx, asked, "sip:"+to+"@"+at))
-	must(t, asked.Wait(ctx, faketrunk.Ended))
-	must(t, call.Hangup(ctx))
-	return colleague
+	must(t, customer.Wait(ctx, fakemeta.Connected))
+	eventually(ctx, t, "packets straight from the gateway", func() bool {
+		s := agent.Audio().Reception().Sources
+		return len(s) > 0 && s[len(s)-1].Addr() == f.pbx.Gateway
+	})
+	conversing(ctx, t, customer, agent, "201")
+	hold(ctx, t, agent)
+	customer.Meter().Reset()
+	must(t, customer.WaitHeard(ctx, peers.MusicTone))
+	resume(ctx, t, agent)
+	conversing(ctx, t, customer, agent, "201")
+	customer.HangUp()
+	wantRecord(t, recordOf(t, f.closed(ctx, t, customer), customer), "hangup", "customer")
 }

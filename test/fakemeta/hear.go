@@ -31,6 +31,7 @@ type Packet struct {
 // heard is the customer's ear and its notes.
 type heard struct {
 	mu      sync.Mutex
+	loss    losses
 	in      *srtp.Context
 	ahead   []sealed
 	plain   []byte
@@ -78,6 +79,9 @@ func (p *peer) take(raw []byte, now time.Time) {
 	h := &p.heard
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if !isRTCP(raw) && h.loss.lose() {
+		return
+	}
 	if h.in == nil {
 		if len(h.ahead) < packetsAhead {
 			h.ahead = append(h.ahead, sealed{append([]byte(nil), raw...), now, early})
@@ -110,10 +114,10 @@ func (p *peer) unlock(in *srtp.Context) {
 	h.ahead = nil
 }
 
-// unseal decrypts a packet and tells RTP from RTCP, RFC 5761.
+// unseal decrypts a packet; RTP is told from RTCP as RFC 5761 says.
 func (p *peer) unseal(raw []byte, now time.Time, early bool) {
 	h := &p.heard
-	if len(raw) > 1 && raw[1] >= 192 && raw[1] < 224 {
+	if isRTCP(raw) {
 		plain, err := h.in.DecryptRTCP(h.plain[:0], raw, nil)
 		if err != nil {
 			h.bad++
@@ -139,6 +143,8 @@ func (p *peer) unseal(raw []byte, now time.Time, early bool) {
 	}
 	p.note(&pkt, now, early)
 }
+
+func isRTCP(raw []byte) bool { return len(raw) > 1 && raw[1] >= 192 && raw[1] < 224 }
 
 // alive notes that there is media; from now on another limit holds.
 func (p *peer) alive(now time.Time) {
@@ -247,9 +253,9 @@ func (h *heard) report(raw []byte, now time.Time) {
 		case *rtcp.SenderReport:
 			h.rtcp.Senders++
 			h.rtcp.Sent = p.PacketCount
-			h.loss(p.Reports)
+			h.lossTold(p.Reports)
 		case *rtcp.ReceiverReport:
-			h.loss(p.Reports)
+			h.lossTold(p.Reports)
 		case *rtcp.SourceDescription:
 			for _, c := range p.Chunks {
 				for _, i := range c.Items {
@@ -264,7 +270,7 @@ func (h *heard) report(raw []byte, now time.Time) {
 	}
 }
 
-func (h *heard) loss(reports []rtcp.ReceptionReport) {
+func (h *heard) lossTold(reports []rtcp.ReceptionReport) {
 	for _, r := range reports {
 		h.rtcp.Lost = float64(r.FractionLost) / 256
 	}

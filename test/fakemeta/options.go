@@ -76,6 +76,7 @@ type CallOptions struct {
 	Companion bool          // from a linked device: no callback permission
 	Codecs    []string      // opus, PCMA, PCMU; default opus only
 	IPv6      Family        // a second candidate
+	Loss      Loss
 	Sound     Sound
 }
 

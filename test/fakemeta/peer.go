@@ -61,6 +61,7 @@ func newPeer(c *Customer, local description, sound Sound) (*peer, error) {
 	}
 	p.shake = newInbox(p.send)
 	p.voice.init(sound.Voice)
+	p.voice.loss, p.heard.loss = c.opts.Loss.way(0), c.opts.Loss.way(1)
 	return p, p.heard.init()
 }
 

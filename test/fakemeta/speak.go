@@ -47,6 +47,7 @@ type voice struct {
 	speech atomic.Uint32
 	sent   atomic.Int64 // RTP packets
 	keys   keypad
+	loss   losses // the sender's own
 
 	mu    sync.Mutex
 	sound tone.Reader
@@ -205,7 +206,10 @@ func (m *mouth) seal(b []byte) {
 	m.header.SequenceNumber++
 	m.bytes += uint32(len(b) - 12)
 	sealed, err := m.p.out.EncryptRTP(m.sealed, b, nil)
-	if err == nil && m.p.send(sealed) == nil {
+	if err != nil {
+		return
+	}
+	if m.p.voice.loss.lose() || m.p.send(sealed) == nil {
 		m.p.voice.sent.Add(1)
 	}
 }

@@ -3,12 +3,10 @@ package peers
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -32,7 +30,8 @@ const (
 type AsteriskOptions struct {
 	Trunk  string // how the gateway proves who it is: the label of a block of the guide; default address
 	Phones []string
-	Change func(Files) // the last word on the configuration
+	Change func(Files)     // the last word on the configuration
+	Beside func(*Asterisk) // starts what must be there before; the addresses are known
 }
 
 // Asterisk is a running Asterisk, configured as docs/pbx/asterisk.md says, on an
@@ -41,6 +40,7 @@ type Asterisk struct {
 	Addr    netip.AddrPort // SIP, UDP
 	Gateway netip.Addr     // where it expects the gateway
 	Phones  netip.Addr     // where its phones may be
+	Proxy   netip.Addr     // where a proxy may be
 
 	p   *process
 	ami *manager
@@ -55,12 +55,15 @@ func StartAsterisk(tb testing.TB, o AsteriskOptions) *Asterisk {
 	tb.Helper()
 	path := needPBX(tb, "asterisk")
 	dir := tb.TempDir()
-	net := freeNet(tb)
-	a := &Asterisk{Addr: netip.AddrPortFrom(net(10), sipPort), Gateway: net(20), Phones: net(30), dir: dir}
+	at := Loopback(tb)
+	a := &Asterisk{Addr: netip.AddrPortFrom(at(10), sipPort), Gateway: at(20), Phones: at(30), Proxy: at(40), dir: dir}
+	if o.Beside != nil {
+		o.Beside(a)
+	}
 	a.configure(tb, o)
 	tb.Cleanup(func() {
 		if tb.Failed() {
-			tb.Logf("Asterisk's log:\n%s", a.log())
+			tb.Logf("Asterisk's log:\n%s", a.Log())
 		}
 	})
 	a.p = run(tb, dir, path, "-f", "-C", filepath.Join(dir, "asterisk.conf"))
@@ -70,7 +73,7 @@ func StartAsterisk(tb testing.TB, o AsteriskOptions) *Asterisk {
 	defer cancel()
 	var err error
 	if a.ami, err = login(ctx, tb, manager); err == nil {
-		err = a.WaitEvent(ctx, "FullyBooted")
+		_, err = a.WaitEvent(ctx, "FullyBooted")
 	}
 	if err != nil {
 		tb.Fatalf("Asterisk did not get ready: %v", err)
@@ -108,7 +111,7 @@ func (a *Asterisk) configure(tb testing.TB, o AsteriskOptions) {
 		o.Change(f)
 	}
 	for name, text := range f {
-		text = strings.NewReplacer(guidePBX, a.Addr.Addr().String(), guideGateway, a.Gateway.String()).Replace(text)
+		text = strings.NewReplacer(guidePBX, a.Addr.Addr().String(), guideGateway, a.Gateway.String(), guideProxy, a.Proxy.String()).Replace(text)
 		write(tb, filepath.Join(a.dir, name), []byte(text))
 	}
 	for _, d := range []string{"moh", "sounds/en", "log", "spool", "run"} {
@@ -165,10 +168,10 @@ const asteriskModules = `
 	func_callerid func_cdr func_channel func_logic func_strings func_hangupcause
 `
 
-// WaitEvent returns when an event of that name has come, since the start, in
-// which every pair of key and value is so.
-func (a *Asterisk) WaitEvent(ctx context.Context, name string, pairs ...string) error {
-	_, err := a.ami.wait(ctx, name+" "+strings.Join(pairs, " "), func(e Event) bool {
+// WaitEvent returns the first event of that name, since the start, in which every
+// pair of key and value is so.
+func (a *Asterisk) WaitEvent(ctx context.Context, name string, pairs ...string) (Event, error) {
+	return a.ami.wait(ctx, name+" "+strings.Join(pairs, " "), func(e Event) bool {
 		if e["Event"] != name {
 			return false
 		}
@@ -179,20 +182,6 @@ func (a *Asterisk) WaitEvent(ctx context.Context, name string, pairs ...string) 
 		}
 		return true
 	})
-	return err
-}
-
-// Events lists what has happened so far, of one kind.
-func (a *Asterisk) Events(name string) []Event {
-	a.ami.mu.Lock()
-	defer a.ami.mu.Unlock()
-	var out []Event
-	for _, e := range a.ami.events {
-		if e["Event"] == name {
-			out = append(out, e)
-		}
-	}
-	return out
 }
 
 // Command runs a line of Asterisk's command line and returns what it prints.
@@ -201,7 +190,8 @@ func (a *Asterisk) Command(ctx context.Context, line string) (string, error) {
 	return e["Output"], err
 }
 
-func (a *Asterisk) log() string {
+// Log is what Asterisk has written so far, every SIP message included.
+func (a *Asterisk) Log() string {
 	b, err := os.ReadFile(filepath.Join(a.dir, "log", "full"))
 	if err != nil {
 		return err.Error()
@@ -218,21 +208,4 @@ func listening(tb testing.TB, addr string) bool {
 	}
 	_ = conn.Close()
 	return true
-}
-
-// freeNet finds 256 addresses of the loopback where nobody uses SIP's port, so
-// that everybody can have the ports that the guides write.
-func freeNet(tb testing.TB) (address func(last byte) netip.Addr) {
-	tb.Helper()
-	for range 100 {
-		b, c := byte(1+rand.IntN(254)), byte(1+rand.IntN(254))
-		address = func(last byte) netip.Addr { return netip.AddrFrom4([4]byte{127, b, c, last}) }
-		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(address(10), sipPort)))
-		if err == nil {
-			_ = conn.Close()
-			return address
-		}
-	}
-	tb.Fatal("no free addresses at port " + strconv.Itoa(sipPort))
-	return nil
 }

@@ -8,10 +8,11 @@ import (
 	"testing"
 )
 
-// The addresses that the guides in docs/pbx write for the PBX and the gateway.
+// The addresses that the guides in docs/pbx write.
 const (
 	guidePBX     = "192.0.2.10"
 	guideGateway = "192.0.2.20"
+	guideProxy   = "192.0.2.40"
 )
 
 // Files are configuration files by name.

@@ -10,9 +10,8 @@ import (
 
 const (
 	routingLimit = 3 * time.Second
-	admitLimit   = routingLimit - 300*time.Millisecond // a disk that does not answer shall not look like a fault of ours
-	dialingLimit = 15 * time.Second                    // over all targets until one rings
-	connectLimit = 9 * time.Second                     // a call to a customer until it rings
+	dialingLimit = 15 * time.Second // over all targets until one rings
+	connectLimit = 9 * time.Second  // a call to a customer until it rings
 	answerLimit  = 8 * time.Second
 	endingLimit  = 10 * time.Second
 	slowEnding   = 34 * time.Second // 64*T1 and some: a leg waits for an ACK or a 487

@@ -34,7 +34,7 @@ func (c *Call) begin() {
 		Route: c.rec.Route, Trunk: c.rec.Trunk, To: c.rec.To, WACID: c.rec.WACID, Tag: o.tag,
 		PreAccepted: o.refuse == NoCause, StartedAt: c.now,
 	}
-	c.do(admitLimit, func(ctx context.Context) input {
+	c.do(routingLimit, func(ctx context.Context) input {
 		if err := c.env.book.Begin(ctx, intent, o.eventKey); err != nil {
 			return begun{fmt.Errorf("%w: %w", errNotSaved, err)}
 		}
@@ -66,6 +66,10 @@ func (c *Call) handle(in input) {
 	case hooked:
 		c.hooked(in.event)
 	case timerFired:
+		if in.stamp == (stamp{Routing, c.m.Turn}) {
+			c.diskSilent()
+			break
+		}
 		c.emit(deadline{Stamp: in.stamp, Over: c.impatient()})
 	case giveUp:
 		if c.m.Phase == Ending {
@@ -136,6 +140,13 @@ func (c *Call) begun(err error) {
 	default:
 		c.emit(routed{c.targets()})
 	}
+}
+
+// diskSilent: the intent is not on disk in time. Meta and the rules are asked
+// under limits of their own, so it is the disk that does not answer.
+func (c *Call) diskSilent() {
+	c.log.Error("call is not written down in time, so it is refused", slog.Duration("limit", routingLimit))
+	c.emit(routeFailed{StoreFailed})
 }
 
 // deniedError says why a call to a customer is not placed.

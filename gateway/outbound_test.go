@@ -115,6 +115,19 @@ func TestCustomerMayNotBeCalled(t *testing.T) {
 	})
 }
 
+// TestLimitOfOneCustomer: the ledger knows, so Meta is not asked, and a PBX is
+// told that no other way leads there.
+func TestLimitOfOneCustomer(t *testing.T) {
+	rehearseOut(t, func(s *rehearsal) {
+		s.denied = &deniedError{cause: Limited, reason: "limit reached", retryAfter: 7 * time.Minute, perUser: true}
+		s.start()
+		s.saw("Meta is not asked", "begin", "save caller", "480 limited")
+		if r := s.ended(Limited, "gateway"); r.Q850 != userLimitQ850 || s.call.retryFor(Limited) != 7*time.Minute {
+			t.Errorf("record says Q.850 %d, the PBX is told to wait %v", r.Q850, s.call.retryFor(Limited))
+		}
+	})
+}
+
 func TestConnectReplyIsLost(t *testing.T) {
 	rehearseOut(t, func(s *rehearsal) {
 		s.graph.results["connect:tag"] = []error{whatsapp.ErrUnknown}

@@ -33,12 +33,13 @@ type Fault struct {
 	Kind    FaultKind
 	Action  string // of a Request; "" stands for all of them and for reads of the number
 	CallID  string // "" stands for every call
+	To      string // of connect: digits of the user's number; "" stands for everybody
 	Times   int    // the next so many requests; 0: all until Heal
 	Skip    int    // so many that fit go well first
 	Effect  bool   // Fail, Hang, Garbage: the action has its effect nevertheless
 	Delay   time.Duration
 	Status  int // of Fail; default 500
-	Code    int // of Fail; default 2
+	Code    int // of Fail; default 2, negative: 0
 	Subcode int
 	Message string
 	Details string
@@ -66,12 +67,12 @@ func (s *Server) Heal() {
 }
 
 // take finds the fault for a request and counts it.
-func (l *faults) take(action, call string) Fault {
+func (l *faults) take(row *Request) Fault {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range l.list {
 		f := &l.list[i]
-		if f.Action != "" && f.Action != action || f.CallID != "" && f.CallID != call {
+		if f.Action != "" && f.Action != row.Action || f.CallID != "" && f.CallID != row.CallID || f.To != "" && f.To != row.To {
 			continue
 		}
 		if f.Skip > 0 {
@@ -103,7 +104,7 @@ func (f Fault) effective() bool {
 
 func (f Fault) refusal() *graphError {
 	return &graphError{
-		status: cmp.Or(f.Status, http.StatusInternalServerError), code: cmp.Or(f.Code, 2), subcode: f.Subcode,
+		status: cmp.Or(f.Status, http.StatusInternalServerError), code: max(cmp.Or(f.Code, 2), 0), subcode: f.Subcode,
 		message: cmp.Or(f.Message, "An unexpected error has occurred. Please retry your request later."),
 		details: f.Details, after: f.After,
 	}

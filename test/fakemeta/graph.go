@@ -30,7 +30,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 	row := Request{At: time.Now(), Method: r.Method, Path: r.URL.Path}
 	do, fail := s.route(r, &row)
-	f := s.faults.take(row.Action, row.CallID)
+	f := s.faults.take(&row)
 	row.Fault = f.Kind
 	if f.Kind == Slow {
 		s.pause(r.Context(), f.Delay)

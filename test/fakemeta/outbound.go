@@ -20,6 +20,7 @@ type Callee struct {
 	Fail    int           // the call fails with that code when it should ring
 	Setup   string        // DTLS role of Meta's answer: active or passive; default passive
 	LateSDP bool          // RINGING before the connect webhook
+	Dark    bool          // the way of its media is blocked: no check and no packet gets through
 	// LateAccepted is how long the ACCEPTED webhook comes after the user picked
 	// up, and speaks.
 	LateAccepted time.Duration
@@ -132,6 +133,7 @@ func (s *Server) dial(c *Customer, offer description) *graphError {
 			status: http.StatusInternalServerError, code: 138004, message: "(#138004) Connection error", details: err.Error(),
 		}
 	}
+	c.peer.gone.Store(c.behave.Dark)
 	c.peer.begin(offer)
 	answer := c.connectHook("answer", local.text(c.peer.voice.ssrc, at))
 	if c.behave.LateSDP {

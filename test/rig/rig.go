@@ -149,6 +149,9 @@ func (r *Rig) Close() (err error) {
 		err = r.StopGateway()
 		if r.PBX != nil {
 			err = errors.Join(err, r.PBX.Close())
+			for _, v := range r.PBX.Verdicts() {
+				err = errors.Join(err, errors.New("what the PBX was told: "+v))
+			}
 		}
 		if r.Meta != nil {
 			err = errors.Join(err, r.Meta.Close())

@@ -168,6 +168,7 @@ func ruleRows() []dialRow {
 
 // routesOfAnswers are for the extensions of the rows.
 func routesOfAnswers(t *testing.T) func(*config.Config) {
+	t.Helper()
 	closed := hours(t, time.Now().UTC().AddDate(0, 0, 3).Weekday().String()[:3]+" 00:00-24:00 UTC")
 	return func(c *config.Config) {
 		unprobed(c)

@@ -58,6 +58,7 @@ type Audio struct {
 
 	books  books
 	digits digits
+	kept   []int16
 	out    sender
 }
 
@@ -338,10 +339,31 @@ func (a *Audio) receive() {
 		}
 		silence(a.meter, missing)
 		a.meter.Write(pcm)
+		a.keep(missing, pcm)
 		if a.listener != nil {
 			a.listener.WriteAt(pcm, now)
 		}
 	}
+}
+
+// keep records what is heard, as far as the script wants.
+func (a *Audio) keep(missing int, pcm []int16) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	room := int(a.script.Keep.Seconds()*rate) - len(a.kept)
+	if room <= 0 {
+		return
+	}
+	a.kept = append(a.kept, make([]int16, min(missing, room))...)
+	a.kept = append(a.kept, pcm[:min(len(pcm), max(room-missing, 0))]...)
+}
+
+// Kept is the beginning of what the phone has heard, at 8 kHz, as long as
+// Script.Keep says. Lost packets are silence.
+func (a *Audio) Kept() []int16 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.kept)
 }
 
 // silence is what a phone without concealment plays for what is missing.

@@ -41,6 +41,7 @@ type Script struct {
 	Codecs  []string      // in order of preference: PCMA, PCMU, or any other name to have no codec in common
 	NoDTMF  bool          // no telephone-event
 	NoAudio bool          // no RTP is sent
+	Keep    time.Duration // so much of what the phone hears is kept for Audio.Kept
 	Tone    float64       // Hz, in the place of the Trunk's; negative: silence
 	Marker  time.Duration // a delay marker with this period is mixed in and listened for; 0: none
 

@@ -151,7 +151,7 @@ type Trunk struct {
 	FromHost        string         `yaml:"from_host"`
 	CallerFormat    string         `yaml:"caller_format"` // e164|plain|00|national:CC
 	Auth            Credentials    `yaml:"auth"`          // answers the PBX's challenge; empty user: not used
-	Challenge       Credentials    `yaml:"challenge"`     // with a user: the PBX's INVITEs are challenged
+	Challenge       Challenge      `yaml:"challenge"`     // with a user: the PBX's INVITEs are challenged
 	Register        Register       `yaml:"register"`
 	TLS             TLS            `yaml:"tls"`
 	Codecs          []string       `yaml:"codecs"`
@@ -176,6 +176,18 @@ type Credentials struct {
 	User     string `yaml:"user"`
 	Password Secret `yaml:"password"`
 }
+
+// Challenge is the account that INVITEs of a trunk have to bring.
+type Challenge struct {
+	User     string `yaml:"user"` // empty: nobody is challenged
+	Password Secret `yaml:"password"`
+	// Algorithms are offered in this order: SHA-256, MD5.
+	Algorithms []string `yaml:"algorithms"`
+}
+
+// unused says that no account is asked for, so its password need not be there.
+func (c Credentials) unused() bool { return c.User == "" }
+func (c Challenge) unused() bool   { return c.User == "" }
 
 // Register makes the gateway a client of a registrar.
 type Register struct {

@@ -120,8 +120,8 @@ func (d *decoder) mapping(n ast.Node, v reflect.Value, path string) {
 		d.lines[at] = e.line
 		d.value(e.value, v.Field(i), at)
 	}
-	if c, ok := v.Addr().Interface().(*Credentials); ok && c.User == "" {
-		d.forgetSecrets(path) // an empty user: not used
+	if c, ok := v.Addr().Interface().(interface{ unused() bool }); ok && c.unused() {
+		d.forgetSecrets(path)
 	}
 }
 

@@ -150,11 +150,24 @@ func (t Trunk) checkIdentity(l *faultLog, path string) {
 	if t.Auth.User != "" {
 		l.secret(path+".auth.password", t.Auth.Password)
 	}
-	if t.Challenge.User != "" {
-		l.secret(path+".challenge.password", t.Challenge.Password)
-		if !accountPattern.MatchString(t.Challenge.User) && !l.faulty(path+".challenge.user") {
-			l.add(path+".challenge.user", "write the account that the PBX logs in with: no spaces, quotes, colons", "%s is not a user", quoted(t.Challenge.User))
-		}
+	t.Challenge.check(l, path+".challenge")
+}
+
+func (c Challenge) check(l *faultLog, path string) {
+	seen := make(map[string]int)
+	for i, a := range c.Algorithms {
+		l.oneOf(at(path+".algorithms", i), a, "SHA-256", "MD5")
+		l.unique(at(path+".algorithms", i), a, i, seen)
+	}
+	if len(c.Algorithms) == 0 {
+		l.missing(path+".algorithms", "write SHA-256, MD5")
+	}
+	if c.User == "" {
+		return
+	}
+	l.secret(path+".password", c.Password)
+	if !accountPattern.MatchString(c.User) && !l.faulty(path+".user") {
+		l.add(path+".user", "write the account that the PBX logs in with: no spaces, quotes, colons", "%s is not a user", quoted(c.User))
 	}
 }
 

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -26,8 +27,8 @@ func (s *Server) realm() string {
 // that right credentials with a nonce that has had its time are told so. It
 // remembers nothing of an INVITE that does not pass.
 func (s *Server) authenticate(t *trunk, m *message, fl flow, now time.Time) *fault {
-	user, password := t.cfg.Challenge.User, t.cfg.Challenge.Password.Reveal()
-	if user == "" {
+	want := t.cfg.Challenge
+	if want.User == "" {
 		return nil
 	}
 	label, stale := "unauthenticated", false // every call begins so
@@ -40,7 +41,8 @@ func (s *Server) authenticate(t *trunk, m *message, fl flow, now time.Time) *fau
 		if !ok {
 			continue
 		}
-		count, right := c.prove(m.method, m.uri, user, s.realm(), password)
+		count, right := c.prove(m.method, m.uri, want.User, s.realm(), want.Password.Reveal())
+		right = right && slices.Contains(want.Algorithms, c.algorithm)
 		if right && s.nonces.spend(c.nonce, t.cfg.Name, count, now) {
 			return nil
 		}
@@ -55,15 +57,17 @@ func (s *Server) authenticate(t *trunk, m *message, fl flow, now time.Time) *fau
 	return s.challenge(t, label, stale, now)
 }
 
-// challenge asks for credentials: SHA-256 first, MD5 for phones that know
-// nothing better (RFC 8760 section 2.4).
+// challenge asks for credentials, once for each algorithm (RFC 8760 section 2.4).
 func (s *Server) challenge(t *trunk, label string, stale bool, now time.Time) *fault {
 	common := `Digest realm=` + quote(s.realm()) + `, nonce="` + s.nonces.issue(t.cfg.Name, now) + `", qop="auth", algorithm=`
 	tail := ""
 	if stale {
 		tail = ", stale=true"
 	}
-	ask := []field{{"WWW-Authenticate", common + "SHA-256" + tail}, {"WWW-Authenticate", common + "MD5" + tail}}
+	var ask []field
+	for _, algorithm := range t.cfg.Challenge.Algorithms {
+		ask = append(ask, field{"WWW-Authenticate", common + algorithm + tail})
+	}
 	return &fault{401, label, "Unauthorized", append(ask, Reason{Q850: 21, Text: "credentials wanted", WAError: "not_allowed"}.fields()...)}
 }
 

@@ -21,7 +21,7 @@ import (
 // guarded is a trunk whose INVITEs are challenged.
 func guarded(p *peer) config.Trunk {
 	trunk := trunkTo(p)
-	trunk.Challenge = config.Credentials{User: "pbx", Password: "secret"}
+	trunk.Challenge = config.Challenge{User: "pbx", Password: "secret", Algorithms: []string{"SHA-256", "MD5"}}
 	return trunk
 }
 
@@ -165,7 +165,10 @@ func TestParametersOfTheRequestURIDoNotCount(t *testing.T) {
 		{"sip:+34600@gw:5060", "sip:+34600@gw", false},
 		{"sip:+34600@gw", "sip:+34601@gw", false},
 		{"sip:+34600@gw", "sips:+34600@gw", false},
-		{"sip:gw;a", "sip:gw;b", false},
+		{"sip:gw:5060", "sip:+34600@gw:5060", true},
+		{"sip:other", "sip:+34600@gw", false},
+		{"sip:+34600@gw", "sip:gw", false},
+		{"tel:+34600", "sip:+34600@gw", false},
 		{"mailto:a", "mailto:b", false},
 		{"", "sip:+34600@gw", false},
 	} {
@@ -225,6 +228,30 @@ func TestNoncesAreBounded(t *testing.T) {
 	now = now.Add(time.Millisecond)
 	if !n.spend(n.issue("pbx", now), "pbx", 1, now) {
 		t.Error("new nonces are not taken")
+	}
+}
+
+func TestOnlyOfferedAlgorithmsPass(t *testing.T) {
+	p := newPeer(t)
+	old := guarded(p)
+	old.Challenge.Algorithms = []string{"MD5"}
+	s := newTestServer(t, quick(), old)
+	now := time.Now()
+	for _, c := range []struct {
+		algorithm string
+		passes    bool
+	}{{"SHA-256", false}, {"MD5", true}, {"", true}} {
+		m := p.outside("INVITE", "")
+		m.add("authorization", answer("pbx", "wagate", "secret", "INVITE", map[string]string{
+			"nonce": s.nonces.issue("pbx", now), "uri": m.uri, "qop": "auth", "nc": "00000001", "cnonce": "x", "algorithm": c.algorithm,
+		}))
+		f := s.authenticate(s.trunk("pbx"), m, flow{}, now)
+		if (f == nil) != c.passes {
+			t.Errorf("%q passes: %v", c.algorithm, !c.passes)
+		}
+		if f != nil && (f.extra[0].name != "WWW-Authenticate" || !strings.HasSuffix(f.extra[0].value, "algorithm=MD5") || f.extra[1].name == "WWW-Authenticate") {
+			t.Errorf("asked with %v", f.extra)
+		}
 	}
 }
 

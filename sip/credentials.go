@@ -43,16 +43,19 @@ func parseCredentials(value string) (credentials, bool) {
 			*dst = unquote(strings.Trim(text, " \t"))
 		}
 	}
+	if c.algorithm = strings.ToUpper(c.algorithm); c.algorithm == "" {
+		c.algorithm = "MD5"
+	}
 	return c, true
 }
 
 // hash is the hash of an algorithm, as hexadecimal digits; nil for one that we
 // do not offer.
 func hash(algorithm string) func(string) string {
-	switch strings.ToUpper(algorithm) {
+	switch algorithm {
 	case "SHA-256":
 		return func(s string) string { sum := sha256.Sum256([]byte(s)); return hex.EncodeToString(sum[:]) }
-	case "MD5", "":
+	case "MD5":
 		return func(s string) string { sum := md5.Sum([]byte(s)); return hex.EncodeToString(sum[:]) } //nolint:gosec // see above
 	}
 	return nil
@@ -77,14 +80,23 @@ func (c credentials) prove(method, uri, user, realm, password string) (count uin
 	return uint32(n), form && same == 1
 }
 
-// sameTarget tells whether credentials were made for the Request-URI. Proxies
-// and phones add and drop parameters, which do not change who is dialled.
-func sameTarget(a, b string) bool {
-	if a == b {
+// sameTarget tells whether credentials were made for the Request-URI. Phones and
+// proxies add and drop parameters, which do not change who is dialled; and some,
+// like SIPp, name only the host that is to check them.
+func sameTarget(made, dialled string) bool {
+	if made == dialled {
 		return true
 	}
-	u, ok := parseURI(a)
-	v, good := parseURI(b)
-	return ok && good && u.scheme == v.scheme && u.user == v.user && strings.EqualFold(u.host, v.host) && u.port == v.port &&
-		u.user != "" && (u.scheme == "sip" || u.scheme == "sips" || u.scheme == "tel")
+	u, ok := parseURI(made)
+	v, good := parseURI(dialled)
+	if !ok || !good || u.scheme != v.scheme || !strings.EqualFold(u.host, v.host) || u.port != v.port {
+		return false
+	}
+	switch u.scheme {
+	case "sip", "sips":
+		return u.user == v.user || u.user == ""
+	case "tel":
+		return u.user == v.user
+	}
+	return false
 }

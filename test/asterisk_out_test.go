@@ -61,7 +61,7 @@ func TestAsteriskAndGatewayProveWhoTheyAre(t *testing.T) {
 	}}, func(c *config.Config) {
 		c.Trunks[0].FromUser = "account"
 		c.Trunks[0].Auth = config.Credentials{User: "wagate", Password: config.Secret(peers.Password("wagate"))}
-		c.Trunks[0].Challenge = config.Credentials{User: "asterisk", Password: config.Secret(peers.Password("asterisk"))}
+		c.Trunks[0].Challenge.User, c.Trunks[0].Challenge.Password = "asterisk", config.Secret(peers.Password("asterisk"))
 	})
 	f.Meta.Callee("", fakemeta.Callee{Answer: 200 * time.Millisecond, Sound: ear()})
 	agent := f.dial(ctx, t, "201", "+"+dialledCustomer)

@@ -53,7 +53,7 @@ ctrl_tcp_listen %[1]s:%[6]d
 snd_path %[7]s
 `
 
-const baresipAccount = "<sip:" + Extension + "@%s>;regint=0;answermode=auto;audio_codecs=PCMA/8000/1,PCMU/8000/1\n"
+const baresipAccount = "<sip:" + Extension + "@%s>;regint=0;answermode=auto;audio_codecs=PCMA/8000/1,PCMU/8000/1%s\n"
 
 // Extension is the user part that baresip answers to; SIPp takes any.
 const Extension = "600"
@@ -76,6 +76,17 @@ func modules(tb testing.TB) string {
 // is over, baresip hangs up.
 func StartBaresip(tb testing.TB, dir string, port int, wav string) *Baresip {
 	tb.Helper()
+	return startBaresip(tb, dir, port, wav, "")
+}
+
+// StartBaresipAs starts a baresip that has an account for digest challenges.
+func StartBaresipAs(tb testing.TB, user, password string) *Baresip {
+	tb.Helper()
+	return startBaresip(tb, "", 0, "", ";auth_user="+user+";auth_pass="+password)
+}
+
+func startBaresip(tb testing.TB, dir string, port int, wav, account string) *Baresip {
+	tb.Helper()
 	path := Need(tb, "baresip")
 	if dir == "" {
 		dir = tb.TempDir()
@@ -93,7 +104,7 @@ func StartBaresip(tb testing.TB, dir string, port int, wav string) *Baresip {
 	}
 	rtp, control := freePorts(tb, 20), freeTCP(tb)
 	write(tb, filepath.Join(dir, "config"), fmt.Appendf(nil, baresipConfig, host, port, wav, rtp, rtp+19, control, dir, modules(tb)))
-	write(tb, filepath.Join(dir, "accounts"), fmt.Appendf(nil, baresipAccount, host))
+	write(tb, filepath.Join(dir, "accounts"), fmt.Appendf(nil, baresipAccount, host, account))
 	write(tb, filepath.Join(dir, "contacts"), nil)
 	b := &Baresip{
 		Addr: netip.AddrPortFrom(netip.MustParseAddr(host), uint16(port)), dir: dir,
@@ -109,11 +120,19 @@ func StartBaresip(tb testing.TB, dir string, port int, wav string) *Baresip {
 }
 
 // Hangup lets the phone hang up.
-func (b *Baresip) Hangup(ctx context.Context) error { return b.command(ctx, "hangup") }
+func (b *Baresip) Hangup(ctx context.Context) error { return b.command(ctx, "hangup", "") }
+
+// Dial lets the phone place a call to a SIP URI.
+func (b *Baresip) Dial(ctx context.Context, uri string) error { return b.command(ctx, "dial", uri) }
+
+// WaitPrinted waits until the phone has told its user a text.
+func (b *Baresip) WaitPrinted(ctx context.Context, text string) error {
+	return b.p.out.wait(ctx, text, b.p.done)
+}
 
 // command gives one of baresip's commands and waits for its reply. The protocol
 // is JSON in netstrings.
-func (b *Baresip) command(ctx context.Context, name string) error {
+func (b *Baresip) command(ctx context.Context, name, params string) error {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", b.control)
 	if err != nil {
@@ -122,7 +141,7 @@ func (b *Baresip) command(ctx context.Context, name string) error {
 	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	body, err := json.Marshal(map[string]string{"command": name, "token": "test"})
+	body, err := json.Marshal(map[string]string{"command": name, "params": params, "token": "test"})
 	if err != nil {
 		return fmt.Errorf("baresip %s: %w", name, err)
 	}

@@ -23,6 +23,15 @@ var (
 	NoAnswer = scenario(begin, ringing, cancelled)
 )
 
+// The scenarios of a phone that places a call, for DialSIPp. They answer the
+// challenge that every call begins with.
+var (
+	// Dial plays ToneFreq for four seconds when it is answered, and hangs up.
+	Dial = scenario(invite("1", ""), challenged("1"), invite("2", "[authentication]\n"), answered, play, pause("4000"), goodbye)
+	// DialInVain is challenged again, and gives up.
+	DialInVain = scenario(invite("1", ""), challenged("1"), invite("2", "[authentication]\n"), challenged("2"))
+)
+
 // ToneFreq is what Tone plays, in Hz.
 const ToneFreq = 620.0
 
@@ -165,4 +174,43 @@ SIP/2.0 200 OK
 
 ]]></send>
 <label id="8"/>
+`
+
+const dialled = "sip:[service]@[remote_ip]:[remote_port]"
+
+// dialling is a request of a call that we place.
+func dialling(retrans, method, uri, via, to, cseq, more string) string {
+	return `<send` + retrans + `><![CDATA[
+
+` + method + ` ` + uri + ` SIP/2.0
+` + via + `
+From: <sip:201@[local_ip]>;tag=[pid]phone[call_number]
+` + to + `
+Call-ID: [call_id]
+CSeq: ` + cseq + ` ` + method + `
+Max-Forwards: 70
+` + contact + more + `
+]]></send>
+`
+}
+
+const newVia = "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]"
+
+func invite(cseq, credentials string) string {
+	return dialling(` retrans="500"`, "INVITE", dialled, newVia, "To: <"+dialled+">", cseq,
+		credentials+"Content-Type: application/sdp\nContent-Length: [len]\n\n"+sdp("1", "rtpstream_audio_port"))
+}
+
+func challenged(cseq string) string {
+	return `<recv response="401" auth="true"/>
+` + dialling("", "ACK", dialled, "[last_Via:]", "[last_To:]", cseq, "Content-Length: 0\n")
+}
+
+var answered = `<recv response="100" optional="true"/>
+<recv response="180" optional="true"/>
+<recv response="200" rrs="true"/>
+` + dialling("", "ACK", "[next_url]", newVia, "[last_To:]", "2", "Content-Length: 0\n")
+
+var goodbye = dialling(` retrans="500"`, "BYE", "[next_url]", newVia, "[last_To:]", "3", "Content-Length: 0\n") +
+	`<recv response="200" next="8"/>
 `

@@ -17,9 +17,9 @@ import (
 
 const toneSeconds = 60
 
-// SIPp is a running SIPp that takes calls.
+// SIPp is a running SIPp that takes calls, or places one.
 type SIPp struct {
-	Addr netip.AddrPort // where it listens, UDP
+	Addr netip.AddrPort // its own address, UDP
 	p    *process
 	dir  string
 }
@@ -27,6 +27,20 @@ type SIPp struct {
 // StartSIPp starts SIPp with a scenario at a port of 127.0.0.1 (0: a free one)
 // and returns when it listens. More arguments of SIPp's may be given.
 func StartSIPp(tb testing.TB, s Scenario, port int, args ...string) *SIPp {
+	tb.Helper()
+	x := startSIPp(tb, s, port, args...)
+	x.p.until(tb, "listening", func() bool { return bound(int(x.Addr.Port())) })
+	return x
+}
+
+// DialSIPp lets SIPp place one call to a number at a gateway, with an account
+// for a digest challenge. Wait tells how it went.
+func DialSIPp(tb testing.TB, s Scenario, gateway netip.AddrPort, number, user, password string) *SIPp {
+	tb.Helper()
+	return startSIPp(tb, s, 0, "-m", "1", "-s", number, "-au", user, "-ap", password, "-auth_uri", number+"@"+gateway.String(), gateway.String())
+}
+
+func startSIPp(tb testing.TB, s Scenario, port int, args ...string) *SIPp {
 	tb.Helper()
 	path := Need(tb, "sipp")
 	dir := tb.TempDir()
@@ -40,7 +54,7 @@ func StartSIPp(tb testing.TB, s Scenario, port int, args ...string) *SIPp {
 		"-mp", strconv.Itoa(freePorts(tb, 4)), "-nostdin", "-trace_err", "-error_file", "errors.log",
 		"-trace_msg", "-message_file", "messages.log",
 	}
-	if s != Tone { // both would send from one port
+	if s != Tone && s != Dial { // both would send from one port
 		all = append(all, "-rtp_echo")
 	}
 	x := &SIPp{Addr: netip.AddrPortFrom(netip.MustParseAddr(host), uint16(port)), dir: dir}
@@ -50,7 +64,6 @@ func StartSIPp(tb testing.TB, s Scenario, port int, args ...string) *SIPp {
 		}
 	})
 	x.p = run(tb, dir, path, append(all, args...)...)
-	x.p.until(tb, "listening", func() bool { return bound(port) })
 	return x
 }
 
@@ -60,6 +73,12 @@ func (s *SIPp) Finish(ctx context.Context) error {
 	if err := s.p.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
 		return fmt.Errorf("finish SIPp: %w", err)
 	}
+	return s.Wait(ctx)
+}
+
+// Wait waits for the end of SIPp, and says whether every call went as the
+// scenario wants.
+func (s *SIPp) Wait(ctx context.Context) error {
 	select {
 	case <-s.p.done:
 	case <-ctx.Done():

@@ -134,6 +134,8 @@ type fakeAudio struct {
 }
 
 func (a *fakeAudio) Peer() (peer, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.peer = &fakePeer{newFakeEnd(a.ledger, "whatsapp")}
 	a.peer.err, a.peer.slow = a.answerErr, a.slowAnswer
 	if a.connect {
@@ -311,13 +313,7 @@ func rehearse(t *testing.T, hops []config.Hop, story func(s *rehearsal)) {
 		}
 		cfg := config.Default()
 		cfg.Trunks = []config.Trunk{{Name: "pbx", MaxCalls: 10, MaxCPS: 10}, {Name: "two", MaxCalls: 10, MaxCPS: 10}}
-		e := &env{
-			cfg: cfg, graph: func(string) graph { return s.graph }, trunks: s.trunk, audio: s.audio, book: s.book,
-			limits: newTrunkLimits(), metrics: newMetrics(nil, "test"), log: slog.New(slog.DiscardHandler),
-			owed: func() {}, over: func(*Call) { close(s.over) }, late: func(whatsapp.Event) {}, depth: func(int) {},
-			allowed: func(context.Context, order) error { return s.denied }, asked: func(order, error) {},
-			named: func(*Call, whatsapp.CallID) {}, talked: func(order, store.Record) {},
-		}
+		e := s.surroundings(cfg)
 		s.env = e
 		offer := whatsapp.Offer{
 			Meta: whatsapp.Meta{Key: "k", NumberID: "1", CallID: "wacid.A", At: time.Now()},
@@ -334,6 +330,17 @@ func rehearse(t *testing.T, hops []config.Hop, story func(s *rehearsal)) {
 			t.Fatalf("the call is still %v, last seen: %v", s.call.view.Load().phase, s.seen.take())
 		}
 	})
+}
+
+// surroundings are what the call takes for the gateway.
+func (s *rehearsal) surroundings(cfg *config.Config) *env {
+	return &env{
+		cfg: cfg, graph: func(string) graph { return s.graph }, trunks: s.trunk, audio: s.audio, book: s.book,
+		limits: newTrunkLimits(), metrics: newMetrics(nil, "test"), log: slog.New(slog.DiscardHandler),
+		owed: func() {}, over: func(*Call) { close(s.over) }, late: func(whatsapp.Event) {}, depth: func(int) {},
+		allowed: func(context.Context, order) error { return s.denied }, asked: func(order, error) {},
+		named: func(*Call, whatsapp.CallID) {}, talked: func(order, store.Record) {},
+	}
 }
 
 func (s *rehearsal) start() { go s.call.run(); synctest.Wait() }

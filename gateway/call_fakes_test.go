@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -192,6 +193,7 @@ type fakeEnd struct {
 	err       error
 	slow      time.Duration
 	codec     media.Codec
+	said      atomic.Value // string: the far end's last description of itself
 }
 
 func newFakeEnd(l *ledger, side string) *fakeEnd {
@@ -223,10 +225,17 @@ func (p fakePeer) SetAnswer(string) error                { return p.err }
 
 type fakeSocket struct{ *fakeEnd }
 
-func (s fakeSocket) Offer() []byte                  { return []byte("offer") }
-func (s fakeSocket) Answer([]byte) ([]byte, error)  { return []byte("answer"), s.err }
-func (s fakeSocket) SetAnswer([]byte) error         { return s.err }
-func (s fakeSocket) Reoffer([]byte) ([]byte, error) { return nil, errors.New("not here") }
+func (s fakeSocket) Offer() []byte                 { return []byte("offer") }
+func (s fakeSocket) Answer([]byte) ([]byte, error) { return []byte("answer"), s.err }
+func (s fakeSocket) SetAnswer(sdp []byte) error {
+	s.said.Store(string(sdp))
+	return s.err
+}
+
+func (s fakeSocket) Reoffer(sdp []byte) ([]byte, error) {
+	s.said.Store(string(sdp))
+	return []byte("answer"), s.err
+}
 
 // fakeCaller is the INVITE of a trunk.
 type fakeCaller struct{ *ledger }

@@ -39,6 +39,25 @@ func TestCustomerTalksAndHangsUp(t *testing.T) {
 	})
 }
 
+// TestPhoneMovesItsAudioAtOnce: a PBX that leaves the media's way sends its
+// re-INVITE right behind our ACK, before the call has heard of the answer.
+func TestPhoneMovesItsAudioAtOnce(t *testing.T) {
+	rehearse(t, onePhone, func(s *rehearsal) {
+		s.start()
+		phone := s.dialled()
+		phone.answer()
+		if _, err := phone.out.Reoffer([]byte("moved")); err != nil {
+			t.Fatal(err)
+		}
+		s.phase(Active)
+		if got := s.audio.sockets[0].said.Load(); got != "moved" {
+			t.Errorf("audio goes where %q says, want the re-INVITE's place", got)
+		}
+		phone.notify(sip.Hungup{})
+		s.ended(Hangup, "pbx")
+	})
+}
+
 func TestPhoneHangsUp(t *testing.T) {
 	rehearse(t, onePhone, func(s *rehearsal) {
 		s.start()

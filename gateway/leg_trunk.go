@@ -44,6 +44,16 @@ type trunkDial struct {
 	trunk   string
 	session session
 	socket  socket
+	unfit   error // why the answer of the 2xx cannot be used; set before Accepted is posted
+}
+
+// hear runs on the session's goroutine. An answer is taken there: a PBX may move
+// its audio right after our ACK, and that must not be overtaken by what it said
+// before.
+func (d *trunkDial) hear(ev sip.Event) {
+	if a, ok := ev.(sip.Accepted); ok {
+		d.unfit = d.socket.SetAnswer(a.SDP)
+	}
 }
 
 func newTrunkLeg(c *Call, id uint8) *trunkLeg {
@@ -182,7 +192,10 @@ func (l *trunkLeg) build(ctx context.Context) (*trunkDial, error) {
 				c.log.Error("dialog cannot be written down", slog.Any("error", err))
 			}
 		},
-	}, func(ev sip.Event) { c.post(sipNews{of(id), ev}) })
+	}, func(ev sip.Event) {
+		d.hear(ev)
+		c.post(sipNews{of(id), ev})
+	})
 	if err != nil {
 		return nil, fmt.Errorf("build INVITE: %w", err)
 	}
@@ -259,7 +272,7 @@ func (l *trunkLeg) news(ev sip.Event) {
 	case sip.Ringing:
 		l.table.ringing(l)
 	case sip.Accepted:
-		l.accepted(ev.SDP)
+		l.accepted()
 	case sip.Refused:
 		if !l.table.Closed && !l.table.WantEnd {
 			c.rec.SIPStatus, c.rec.Q850 = ev.Status, q850OfSIP(ev.Status, ev.Q850)
@@ -288,14 +301,14 @@ func (l *trunkLeg) news(ev sip.Event) {
 
 // accepted: the phone was picked up. An answer that we cannot talk to ends the
 // call with a clear cause on both sides.
-func (l *trunkLeg) accepted(sdp []byte) {
+func (l *trunkLeg) accepted() {
 	c := l.call
 	if l.table.Closed || l.table.WantEnd {
 		l.table.accepted(l)
 		return
 	}
 	c.rec.SIPStatus = 200
-	if err := l.placed.socket.SetAnswer(sdp); err != nil {
+	if err := l.placed.unfit; err != nil {
 		c.log.Warn("trunk's session description cannot be used", slog.String("trunk", l.hop.Trunk), slog.Any("error", err))
 		l.table.unusable()
 		cause := MediaFailed

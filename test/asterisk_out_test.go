@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"wagate/config"
 	"wagate/test/fakemeta"
 	"wagate/test/faketrunk"
 	"wagate/test/peers"
@@ -58,11 +57,7 @@ func TestAsteriskAndGatewayProveWhoTheyAre(t *testing.T) {
 	t.Parallel()
 	f, ctx := opened(t, "600", peers.AsteriskOptions{Trunk: "password", Change: func(c peers.Files) {
 		c.Replace(t, "pjsip.conf", "context=from-whatsapp", "context=from-whatsapp\nmoh_passthrough=yes")
-	}}, func(c *config.Config) {
-		c.Trunks[0].FromUser = "account"
-		c.Trunks[0].Auth = config.Credentials{User: "wagate", Password: config.Secret(peers.Password("wagate"))}
-		c.Trunks[0].Challenge.User, c.Trunks[0].Challenge.Password = "asterisk", config.Secret(peers.Password("asterisk"))
-	})
+	}}, nil)
 	f.Meta.Callee("", fakemeta.Callee{Answer: 200 * time.Millisecond, Sound: ear()})
 	agent := f.dial(ctx, t, "201", "+"+dialledCustomer)
 	must(t, agent.Wait(ctx, faketrunk.Up))

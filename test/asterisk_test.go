@@ -60,10 +60,7 @@ func TestAsteriskQueueHoldAndTransfer(t *testing.T) {
 // TestAsteriskWantsAPassword of the gateway, which it does not know by address.
 func TestAsteriskWantsAPassword(t *testing.T) {
 	t.Parallel()
-	f, ctx := opened(t, "201", peers.AsteriskOptions{Trunk: "password"}, func(c *config.Config) {
-		c.Trunks[0].FromUser = "account"
-		c.Trunks[0].Auth = config.Credentials{User: "wagate", Password: config.Secret(peers.Password("wagate"))}
-	})
+	f, ctx := opened(t, "201", peers.AsteriskOptions{Trunk: "password"}, nil)
 	customer, err := f.Meta.Call(ctx, fakemeta.CallOptions{Sound: ear()})
 	must(t, err)
 	phone, err := f.phones["201"].Next(ctx)
@@ -75,6 +72,26 @@ func TestAsteriskWantsAPassword(t *testing.T) {
 	must(t, phone.Hangup(ctx))
 	must(t, customer.Wait(ctx, fakemeta.Ended))
 	wantRecord(t, recordOf(t, f.closed(ctx, t, customer), customer), "hangup", "pbx")
+}
+
+// TestAsteriskBlindTransfer: the agent sends the customer to a colleague's phone,
+// which rings and answers without the agent.
+func TestAsteriskBlindTransfer(t *testing.T) {
+	t.Parallel()
+	f, ctx := opened(t, "201", peers.AsteriskOptions{}, nil)
+	customer, err := f.Meta.Call(ctx, fakemeta.CallOptions{Sound: ear()})
+	must(t, err)
+	agent, err := f.phones["201"].Next(ctx)
+	must(t, err)
+	conversing(ctx, t, customer, agent, "201")
+	must(t, agent.Refer(ctx, nil, "sip:202@"+f.pbx.Addr.String()))
+	must(t, agent.Hangup(ctx))
+	colleague, err := f.phones["202"].Next(ctx)
+	must(t, err)
+	conversing(ctx, t, customer, colleague, "202")
+	customer.HangUp()
+	must(t, colleague.Wait(ctx, faketrunk.Ended))
+	wantRecord(t, recordOf(t, f.closed(ctx, t, customer), customer), "hangup", "customer")
 }
 
 // TestAsteriskPassesHoldOn: with moh_passthrough the hold itself reaches the

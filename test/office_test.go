@@ -1,9 +1,11 @@
-//go:build system
+//go:build system || soak
 
 package test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"wagate/config"
@@ -33,8 +35,7 @@ func opened(t *testing.T, to string, o peers.AsteriskOptions, change func(*confi
 	}
 	f := &office{pbx: peers.StartAsterisk(t, o), phones: map[string]*faketrunk.Trunk{}}
 	r, ctx := rigged(t, rig.Options{Config: func(c *config.Config) {
-		beside(c, f.pbx)
-		rig.DialOut(c)
+		beside(t, c, f.pbx)
 		c.Routes[0].To = to
 		if change != nil {
 			change(c)
@@ -51,13 +52,27 @@ func opened(t *testing.T, to string, o peers.AsteriskOptions, change func(*confi
 	return f, ctx
 }
 
-// beside puts the gateway where an Asterisk expects it.
-func beside(c *config.Config, pbx *peers.Asterisk) {
-	at := pbx.Gateway.String()
-	c.SIP.Listen = []string{"udp://" + at + ":5060", "tcp://" + at + ":5060"}
-	c.Media.RTP.Bind = pbx.Gateway
-	c.Trunks[0].Targets = []config.Target{{URI: "sip:" + pbx.Addr.String()}}
+// beside takes the gateway's settings from the guide, and only those.
+func beside(t *testing.T, c *config.Config, pbx *peers.Asterisk) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, account := range []string{"wagate", "asterisk"} {
+		must(t, os.WriteFile(filepath.Join(dir, account+"-password"), []byte(peers.Password(account)), 0o600))
+	}
+	guide, err := config.Parse([]byte(guideBase+pbx.Wagate), dir)
+	must(t, err)
+	c.SIP, c.Media.RTP, c.Trunks, c.Routes = guide.SIP, guide.Media.RTP, guide.Trunks, guide.Routes
+	c.Trunks[0].MaxCPS = 1000
 }
+
+// guideBase is what the guide leaves to the README.
+const guideBase = `data_dir: .
+whatsapp:
+  app_secrets: [{file: wagate-password}]
+  verify_token: {file: wagate-password}
+  numbers:
+    - {name: support, phone_number_id: "401122334455667", number: "+351210000321", access_token: {file: wagate-password}}
+`
 
 // desk registers a phone.
 func (f *office) desk(ctx context.Context, t *testing.T, extension string) *faketrunk.Trunk {

@@ -28,7 +28,7 @@ const (
 // AsteriskOptions change what StartAsterisk sets up; the zero value is a trunk
 // by address without phones.
 type AsteriskOptions struct {
-	Trunk  string // how the gateway proves who it is: the label of a block of the guide; default address
+	Trunk  string // how both prove who they are: a label of the guide's blocks; default address
 	Phones []string
 	Change func(Files)     // the last word on the configuration
 	Beside func(*Asterisk) // starts what must be there before; the addresses are known
@@ -41,6 +41,7 @@ type Asterisk struct {
 	Gateway netip.Addr     // where it expects the gateway
 	Phones  netip.Addr     // where its phones may be
 	Proxy   netip.Addr     // where a proxy may be
+	Wagate  string         // the gateway's settings as the guide has them
 
 	p   *process
 	ami *manager
@@ -110,10 +111,11 @@ func (a *Asterisk) configure(tb testing.TB, o AsteriskOptions) {
 	if o.Change != nil {
 		o.Change(f)
 	}
+	addresses := strings.NewReplacer(guidePBX, a.Addr.Addr().String(), guideGateway, a.Gateway.String(), guideProxy, a.Proxy.String())
 	for name, text := range f {
-		text = strings.NewReplacer(guidePBX, a.Addr.Addr().String(), guideGateway, a.Gateway.String(), guideProxy, a.Proxy.String()).Replace(text)
-		write(tb, filepath.Join(a.dir, name), []byte(text))
+		write(tb, filepath.Join(a.dir, name), []byte(addresses.Replace(text)))
 	}
+	a.Wagate = addresses.Replace(f["wagate.yaml"])
 	for _, d := range []string{"moh", "sounds/en", "log", "spool", "run"} {
 		if err := os.MkdirAll(filepath.Join(a.dir, d), 0o700); err != nil {
 			tb.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -27,10 +28,11 @@ func (f Files) Replace(tb testing.TB, name, old, now string) {
 	f[name] = strings.ReplaceAll(f[name], old, now)
 }
 
-// block is a code block of a guide: a file, or a part of one. Its label says
+// block is a code block of a guide: a file, or a part of one. Its labels say
 // what it is for; without one it is always meant.
 type block struct {
-	file, label, text string
+	file, text string
+	labels     []string
 }
 
 // readGuide returns the configuration that a guide in docs/pbx tells its reader
@@ -49,7 +51,7 @@ func readGuide(tb testing.TB, name string) []block {
 		case fence && open:
 			open = false
 		case fence && len(f) > 1:
-			blocks = append(blocks, block{file: f[1], label: strings.Join(f[2:], " ")})
+			blocks = append(blocks, block{file: f[1], labels: f[2:]})
 			open = true
 		case open:
 			blocks[len(blocks)-1].text += line
@@ -68,7 +70,7 @@ func files(tb testing.TB, blocks []block, labels ...string) Files {
 	for _, l := range labels {
 		found := false
 		for _, b := range blocks {
-			if b.label == l {
+			if slices.Contains(b.labels, l) || l == "" && len(b.labels) == 0 {
 				out[b.file] += b.text + "\n"
 				found = true
 			}

@@ -22,8 +22,11 @@ type Outgoing struct {
 	Headers  []Header // besides the usual ones
 	User     string   // for a digest challenge
 	Password string
+	NoOffer  bool   // the INVITE has no session description: the offer is in the 200, the answer in the ACK
 	Script   Script // of it the parts after the answer, and the media
 }
+
+var typeSDP = Header{"Content-Type", "application/sdp"}
 
 // Dial places a call and returns when the INVITE has left; Call.Wait tells what
 // became of it.
@@ -39,9 +42,11 @@ func (t *Trunk) Dial(ctx context.Context, o Outgoing) (*Call, error) {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
 	c := t.newCall(rand.Text()+"@"+t.addr.Addr().String(), o.Script, true)
-	sdp, err := c.audio.offer(SendRecv)
-	if err != nil {
-		return nil, fmt.Errorf("dial: %w", err)
+	var sdp []byte
+	if !o.NoOffer {
+		if sdp, err = c.audio.offer(SendRecv); err != nil {
+			return nil, fmt.Errorf("dial: %w", err)
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -56,7 +61,10 @@ func (t *Trunk) Dial(ctx context.Context, o Outgoing) (*Call, error) {
 	}
 	c.local = fmt.Sprintf("%s<sip:%s@%s>;tag=%s", name, o.From, t.addr.Addr(), c.tag)
 	c.remote = "<" + o.To + ">"
-	headers := append([]Header{c.contact(), {"Allow", allow}, {"Content-Type", "application/sdp"}}, o.Headers...)
+	headers := append([]Header{c.contact(), {"Allow", allow}}, o.Headers...)
+	if len(sdp) > 0 {
+		headers = append(headers, typeSDP)
+	}
 	branch, raw := c.request("INVITE", c.cseq, headers, sdp)
 	m, err := parse(raw)
 	if err != nil {
@@ -147,13 +155,20 @@ func (c *Call) success(res *Message) {
 		c.end()
 		return
 	}
-	_, c.ack = c.request("ACK", c.cseq, nil, nil)
+	var sdp []byte
+	var headers []Header
+	if len(c.invite.Body) > 0 {
+		err = c.audio.accept(res.Body)
+	} else if sdp, err = c.audio.answer(res.Body); err == nil {
+		headers = []Header{typeSDP}
+	}
+	if err != nil {
+		c.t.faultLocked("the answer of call %s: %v", c.id, err)
+	}
+	_, c.ack = c.request("ACK", c.cseq, headers, sdp)
 	c.ackRoute = r
 	c.t.write(c.ack, r)
 	c.settle(res.Status)
-	if err := c.audio.accept(res.Body); err != nil {
-		c.t.faultLocked("the answer of call %s: %v", c.id, err)
-	}
 	c.audio.start()
 	c.acknowledge()
 }

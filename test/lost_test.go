@@ -54,13 +54,31 @@ func settledOut(ctx context.Context, t *testing.T, r *rig.Rig, calls int) map[st
 	return byUser
 }
 
-// askedMeta lets a desk phone call a customer, and waits until Meta has been asked:
-// the checks before that are paced, and are not what is tested here.
+// granted lets customers allow calls, so that none has to wait for its turn to
+// ask Meta about that.
+func granted(ctx context.Context, t *testing.T, r *rig.Rig, customers int) {
+	t.Helper()
+	for i := range customers {
+		r.Meta.Grant(customerNumber(i))
+	}
+	awaitMetric(ctx, t, r, float64(customers), "wagate_permission_replies_total")
+}
+
+// askedMeta lets a desk phone call a customer, and waits until Meta is asked to.
 func askedMeta(ctx context.Context, t *testing.T, r *rig.Rig, who string) (*faketrunk.Call, *fakemeta.Customer) {
 	t.Helper()
 	c := dial(ctx, t, r, "+"+who)
-	customer, err := r.Meta.WaitCallee(ctx, who)
-	must(t, err)
+	asked, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		if c.Wait(asked, faketrunk.Refused) == nil {
+			cancel()
+		}
+	}()
+	customer, err := r.Meta.WaitCallee(asked, who)
+	if err != nil {
+		t.Fatalf("Meta was not asked to call %s, the PBX saw %d %s: %v", who, c.Status(), c.Reason(), err)
+	}
 	return c, customer
 }
 
@@ -72,6 +90,7 @@ func TestLostConnectsThatAreAdopted(t *testing.T) {
 	t.Parallel()
 	const calls = 15
 	r, ctx := rigged(t, rig.Options{Config: dialUnprobed})
+	granted(ctx, t, r, calls)
 	r.Meta.Fail(fakemeta.Fault{Kind: fakemeta.LoseReply, Action: "connect"})
 	fates := []struct {
 		cause  string
@@ -129,6 +148,7 @@ func TestLostConnectsThatAreFound(t *testing.T) {
 	t.Parallel()
 	const calls = 5
 	r, ctx := rigged(t, rig.Options{Config: dialUnprobed})
+	granted(ctx, t, r, calls)
 	r.Meta.Fail(fakemeta.Fault{Kind: fakemeta.LoseReply, Action: "connect"})
 	r.Meta.Callee("", fakemeta.Callee{Never: true})
 	r.Meta.Disturb(fakemeta.Upset{Copies: 1})
@@ -163,6 +183,7 @@ func TestCancelAroundACCEPTED(t *testing.T) {
 		step  = 30 * time.Millisecond
 	)
 	r, ctx := rigged(t, rig.Options{Config: dialUnprobed})
+	granted(ctx, t, r, calls)
 	r.Meta.Callee("", fakemeta.Callee{Never: true}) // until PickUp
 	phones := make([]*faketrunk.Call, calls)
 	var all sync.WaitGroup

@@ -31,6 +31,7 @@ type adminDeps struct {
 	events  *feed
 	consent consent
 	dialer  dialer
+	eraser  eraser
 }
 
 // check is one line of /readyz.
@@ -64,6 +65,9 @@ func newAdmin(cfg config.Admin, deps adminDeps) *admin {
 	a.mux.HandleFunc("GET /api/v1/calls/{id}", a.showCall)
 	a.mux.HandleFunc("DELETE /api/v1/calls/{id}", a.hangupCall)
 	a.mux.HandleFunc("GET /api/v1/records", a.listRecords)
+	if deps.eraser != nil {
+		a.mux.HandleFunc("DELETE /api/v1/records", a.eraseUser)
+	}
 	if deps.events != nil {
 		a.mux.HandleFunc("GET /api/v1/events", a.streamEvents)
 	}

@@ -38,6 +38,11 @@ func (f *fakeOperator) request(_ context.Context, number string, user whatsapp.U
 	return f.permission, f.err
 }
 
+func (f *fakeOperator) erase(_ context.Context, user whatsapp.User) (store.Erased, error) {
+	f.asked = append(f.asked, question{"erase", "", user})
+	return store.Erased{Records: 3, Permissions: 1, Limits: 1, Clean: true}, f.err
+}
+
 func (f *fakeOperator) dial(_ context.Context, d dialRequest) (callView, error) {
 	f.dials = append(f.dials, d)
 	return f.call, f.err
@@ -67,7 +72,7 @@ func fullAdmin(t *testing.T) *full {
 	}
 	f.admin = newAdmin(config.Admin{}, adminDeps{
 		calls: book, records: book, ready: func(context.Context) []check { return nil }, metrics: prometheus.NewRegistry(), log: log,
-		events: f.feed, consent: f.operator, dialer: f.operator,
+		events: f.feed, consent: f.operator, dialer: f.operator, eraser: f.operator,
 	})
 	return f
 }

@@ -27,7 +27,7 @@ var (
 // anybody, and who falls behind by more than the ring loses the oldest and is
 // told how many.
 //
-// Notices are numbered without a gap. The first number is made of the time of
+// Notices are numbered without a gap, but for those that had to be forgotten. The first number is made of the time of
 // the start, so that numbers also grow over restarts and a returning subscriber
 // of an earlier run is known for one.
 type feed struct {
@@ -188,7 +188,9 @@ func (s *subscription) take() harvest {
 	}
 	for s.seen < f.last && len(h.entries) < noticeBatch {
 		s.seen++
-		h.entries = append(h.entries, f.ring[s.seen%uint64(len(f.ring))])
+		if e := f.ring[s.seen%uint64(len(f.ring))]; e.topic != "" { // not forgotten
+			h.entries = append(h.entries, e)
+		}
 	}
 	h.over = f.closed && s.seen == f.last
 	return h

@@ -66,6 +66,10 @@ func (f *full) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			r.Body = io.NopCloser(strings.NewReader(goodDial))
 		}
+	case "/api/v1/records":
+		if r.Method == http.MethodDelete {
+			r.URL.RawQuery = "user=%2B34600111222"
+		}
 	case "/api/v1/events": // it would never end
 		ctx, cancel := context.WithCancel(r.Context())
 		cancel()
@@ -230,6 +234,7 @@ func TestRefusalsAreDescribed(t *testing.T) {
 		{"POST", "/api/v1/permissions/{number}/{user}/request", []refusal{
 			refuseUnknownNumber, refuseNotFound, refusePermitted, refuseUnanswered, refuseLimited, refuseStoreFailed, refuseAPIDown, refuseAPIError, refuseAPITimeout, refuseInternal,
 		}},
+		{"DELETE", "/api/v1/records", []refusal{refuseBusy, refuseStoreFailed, refuseInternal}},
 		{"POST", "/api/v1/calls", []refusal{
 			refuseUnknownNumber, refuseUnknownTrunk, refuseNoPermission, refuseNotAllowed, refuseNoRoute, refuseNotFound, refuseBusy, refuseLimited, refuseOverloaded,
 			refuseDraining, refuseStoreFailed, refuseAPIDown, refuseAPITimeout, refuseAPIError, refuseUnreachable, refuseInternal, refuseBadNumber,

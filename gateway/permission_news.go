@@ -77,10 +77,24 @@ func (p *permissions) undelivered(ctx context.Context, ev whatsapp.MessageFailed
 	})
 	if lost && err == nil {
 		p.metrics.requests[askUndelivered].Inc()
-		p.log.Warn("request for permission did not reach the customer", slog.Int("code", ev.Code()))
+		p.log.Warn("request for permission did not reach the customer", slog.String("user", mask(ev.User.Number)),
+			slog.Int("code", ev.Code()), slog.String("hint", undeliveredHint(ev.Code())))
 	}
 	return err
 }
+
+// undeliveredHint is what an operator can do. The request counts all the same,
+// so that another one has to wait.
+func undeliveredHint(code int) string {
+	const allow = "the customer can allow calls in the profile of the business, or call"
+	if code == codeUndeliverable {
+		return "the customer's app is too old for such a request, or cannot be reached: let it be updated; " + allow
+	}
+	return "look the code up at Meta; " + allow
+}
+
+// codeUndeliverable is Meta's code for an app that cannot show a request.
+const codeUndeliverable = 131026
 
 // event applies an event and marks it done.
 func (p *permissions) event(

@@ -25,7 +25,7 @@ func TestPermissionProperties(t *testing.T) {
 	}
 	const lanes = 2
 	m := newPermissionMetrics(nil)
-	var unpermitted, limited atomic.Int64
+	var unpermitted, limited, purged atomic.Int64
 	t.Run("lives", func(t *testing.T) {
 		for lane := range lanes {
 			t.Run(fmt.Sprint(lane), func(t *testing.T) {
@@ -37,10 +37,14 @@ func TestPermissionProperties(t *testing.T) {
 					}
 					unpermitted.Add(int64(w.seen[whatsapp.CodeNoConsent]))
 					limited.Add(int64(w.seen[whatsapp.CodeCallLimit]))
+					purged.Add(int64(w.purged))
 				}
 			})
 		}
 	})
+	if purged.Load() == 0 {
+		t.Error("nobody was purged")
+	}
 	if short {
 		return
 	}
@@ -63,6 +67,7 @@ func TestPermissionProperties(t *testing.T) {
 func (w *permissionWorld) step() {
 	w.pass()
 	w.catchUp()
+	w.purge()
 	switch n := w.rnd.IntN(100); {
 	case n < 40:
 		w.dial()
@@ -81,6 +86,8 @@ func (w *permissionWorld) pass() {
 	least := w.now.Add(11 * time.Second) // more than the clocks may differ
 	next := least
 	switch n := w.rnd.IntN(100); {
+	case w.purging && n < 5:
+		next = least.Add(9 * oneDay) // nothing happens for longer than anything counts
 	case n < 30:
 		next = least.Add(time.Duration(w.rnd.IntN(600)) * time.Second)
 	case n < 50:

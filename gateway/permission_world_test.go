@@ -19,6 +19,9 @@ import (
 // permissionWorld is Meta, one customer and the network between them and a
 // gateway's permissions, in a time of its own.
 type permissionWorld struct {
+	purging bool // idle customers are purged
+	purged  int
+
 	t       *testing.T
 	rnd     *rand.Rand
 	seed    uint64
@@ -83,6 +86,7 @@ func newPermissionWorld(t *testing.T, seed uint64, m *permissionMetrics) *permis
 	if seed%4 == 1 { // a sandbox
 		w.rules.RequestsPer24h, w.rules.RequestsPer7d = 3, 5
 	}
+	w.purging = seed%7 == 3
 	w.oracle = newOracle(w.rules)
 	w.rows = &memoryLedger{world: w, done: map[string]bool{}}
 	if !w.prompt && seed%2 == 0 {
@@ -109,7 +113,9 @@ func (w *permissionWorld) start() {
 	undone := w.undone
 	w.undone = nil
 	for _, ev := range undone {
-		w.deliver(ev)
+		if !w.forgotten(ev) {
+			w.deliver(ev)
+		}
 	}
 }
 
@@ -195,6 +201,9 @@ func (w *permissionWorld) catchUp() {
 	w.waiting = rest
 	if len(w.heard) > 0 && w.chance(0.1) {
 		ev := w.heard[w.rnd.IntN(len(w.heard))]
+		if w.forgotten(ev) {
+			return
+		}
 		if w.chance(0.5) {
 			clear(w.rows.done) // the journal has forgotten it
 		}
@@ -203,6 +212,22 @@ func (w *permissionWorld) catchUp() {
 			w.fail("apply: %v", err)
 		}
 	}
+}
+
+// purge forgets the customer when nothing counts any more. The oracle is not
+// told: it goes on with all that it knows.
+func (w *permissionWorld) purge() {
+	if w.purging && !reflect.DeepEqual(w.rows.row, whatsapp.Permission{}) && w.rows.row.Idle(w.now) {
+		w.note("purged")
+		w.rows.row = whatsapp.Permission{}
+		w.purged++
+	}
+}
+
+// forgotten says that an event is too old for Meta to tell it again, where that
+// matters.
+func (w *permissionWorld) forgotten(ev whatsapp.Event) bool {
+	return w.purging && w.now.Sub(ev.About().At) > 7*oneDay
 }
 
 // permitted is what Meta would say to a call.

@@ -4,34 +4,17 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 
 	"wagate/whatsapp"
 )
 
-// keyOf returns the name by which the ledger knows a customer: the
-// business-scoped id, given or seen last with that number, else the number.
-func keyOf(ctx context.Context, tx queryer, number string, who whatsapp.Callee) (string, error) {
-	switch {
-	case who.UserID != "":
-		return who.UserID, nil
-	case who.Number == "":
-		return "", errNobody
-	}
-	var id string
-	err := tx.QueryRowContext(ctx, `SELECT bsuid FROM identities WHERE number = ? AND wa_id = ? ORDER BY seen_at DESC, bsuid LIMIT 1`,
-		number, who.Number).Scan(&id)
-	if errors.Is(err, sql.ErrNoRows) {
-		return who.Number, nil
-	}
-	return id, err
-}
-
 // link is keyOf for writing: a customer who is named in both ways has one row
 // from then on.
-func link(ctx context.Context, tx *sql.Conn, number string, who whatsapp.Callee, seen time.Time) (string, error) {
+func (v veil) link(ctx context.Context, tx *sql.Conn, number string, who whatsapp.Callee, seen time.Time) (string, error) {
 	if who.UserID == "" || who.Number == "" {
-		return keyOf(ctx, tx, number, who)
+		return v.keyOf(ctx, tx, number, who)
 	}
 	_, err := tx.ExecContext(ctx, `INSERT INTO identities (number, bsuid, wa_id, seen_at) VALUES (?, ?, ?, ?)
 		ON CONFLICT (number, bsuid) DO UPDATE SET wa_id = excluded.wa_id, seen_at = excluded.seen_at
@@ -39,10 +22,23 @@ func link(ctx context.Context, tx *sql.Conn, number string, who whatsapp.Callee,
 	if err != nil {
 		return "", err
 	}
-	return who.UserID, rename(ctx, tx, number, who.Number, who.UserID)
+	key, err := v.keyOf(ctx, tx, number, who)
+	if err != nil {
+		return "", err
+	}
+	return key, v.rename(ctx, tx, number, who.Number, key)
 }
 
-// rename moves a row to another name. Two rows become the stricter of both.
+// rename moves what is kept of a customer under a name, or under what became of
+// it, to a key.
+func (v veil) rename(ctx context.Context, tx *sql.Conn, number, name, key string) error {
+	if err := rename(ctx, tx, number, v.of(name), key); err != nil {
+		return err
+	}
+	return rename(ctx, tx, number, name, key)
+}
+
+// rename moves a row to another key. Two rows become the stricter of both.
 func rename(ctx context.Context, tx *sql.Conn, number, from, to string) error {
 	old, found, err := readPermission(ctx, tx, number, from)
 	if err != nil || !found || from == to {
@@ -74,12 +70,12 @@ func (db *DB) MoveCustomer(ctx context.Context, eventKey, number string, from, t
 		}
 		numbers := []string{number}
 		if from.UserID != "" {
-			if numbers, err = numbersOf(ctx, tx, number, from.UserID); err != nil {
+			if numbers, err = db.veil.numbersOf(ctx, tx, number, from.UserID); err != nil {
 				return err
 			}
 		}
 		for _, n := range numbers {
-			if err := move(ctx, tx, n, from, to, seen); err != nil {
+			if err := db.veil.move(ctx, tx, n, from, to, seen); err != nil {
 				return err
 			}
 		}
@@ -88,9 +84,9 @@ func (db *DB) MoveCustomer(ctx context.Context, eventKey, number string, from, t
 }
 
 // numbersOf returns the business numbers that know an id, and the one given.
-func numbersOf(ctx context.Context, tx *sql.Conn, number, id string) (numbers []string, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT number FROM permissions WHERE user = ?1
-		UNION SELECT number FROM identities WHERE bsuid = ?1 UNION SELECT ?2`, id, number)
+func (v veil) numbersOf(ctx context.Context, tx *sql.Conn, number, id string) (numbers []string, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT number FROM permissions WHERE user IN (?1, ?2)
+		UNION SELECT number FROM identities WHERE bsuid IN (?1, ?2) UNION SELECT ?3`, id, v.of(id), number)
 	if err != nil {
 		return nil, err
 	}
@@ -105,8 +101,14 @@ func numbersOf(ctx context.Context, tx *sql.Conn, number, id string) (numbers []
 	return numbers, rows.Err()
 }
 
-func move(ctx context.Context, tx *sql.Conn, number string, from, to whatsapp.Callee, seen time.Time) error {
-	old, err := keyOf(ctx, tx, number, from)
+// move gives what is kept under the old names to the new ones. What is kept of
+// a forgotten customer stays veiled.
+func (v veil) move(ctx context.Context, tx *sql.Conn, number string, from, to whatsapp.Callee, seen time.Time) error {
+	old, err := nameOf(ctx, tx, number, from)
+	if err != nil {
+		return err
+	}
+	kept, err := v.keyOf(ctx, tx, number, from)
 	if err != nil {
 		return err
 	}
@@ -117,19 +119,36 @@ func move(ctx context.Context, tx *sql.Conn, number string, from, to whatsapp.Ca
 			return err
 		}
 		to.Number = same.String
+		if _, err := tx.ExecContext(ctx, `UPDATE OR REPLACE identities SET bsuid = ? WHERE number = ? AND bsuid = ?`,
+			v.of(to.UserID), number, v.of(old)); err != nil {
+			return err
+		}
 	}
 	// The old number may be somebody else's tomorrow.
-	if _, err := tx.ExecContext(ctx, `DELETE FROM identities WHERE number = ? AND bsuid = ?`, number, old); err != nil {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM identities WHERE number = ? AND bsuid IN (?, ?, ?)`, number, old, v.of(old), kept); err != nil {
 		return err
 	}
-	key, err := link(ctx, tx, number, to, seen)
+	key, err := v.link(ctx, tx, number, to, seen)
 	if err != nil {
 		return err
 	}
-	if from.Number != "" && from.Number != old {
-		if err := rename(ctx, tx, number, from.Number, key); err != nil {
+	if key != kept && strings.HasPrefix(kept, veiled) {
+		name, err := nameOf(ctx, tx, number, to)
+		if err != nil {
 			return err
 		}
+		if err := rename(ctx, tx, number, key, v.of(name)); err != nil {
+			return err
+		}
+		key = v.of(name)
+	}
+	if from.Number != "" && from.Number != old {
+		if err := v.rename(ctx, tx, number, from.Number, key); err != nil {
+			return err
+		}
+	}
+	if err := rename(ctx, tx, number, kept, key); err != nil {
+		return err
 	}
 	return rename(ctx, tx, number, old, key)
 }

@@ -48,7 +48,7 @@ func (db *DB) Journal(ctx context.Context, events []Event) (fresh []bool, err er
 }
 
 // Done says that the effect of an event is on disk, or that it has none. Its
-// key stays, its body goes. An unknown key is no error.
+// key stays, whom it was about goes. An unknown key is no error.
 func (db *DB) Done(ctx context.Context, key string) error {
 	return db.write(ctx, opDone, func(ctx context.Context, tx *sql.Conn) error {
 		return markDone(ctx, tx, key)
@@ -59,7 +59,7 @@ func markDone(ctx context.Context, tx *sql.Conn, key string) error {
 	if key == "" {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, `UPDATE events SET done = 1, body = NULL WHERE key = ?`, key)
+	_, err := tx.ExecContext(ctx, `UPDATE events SET done = 1, call_id = '', body = NULL WHERE key = ?`, key)
 	return err
 }
 
@@ -91,34 +91,4 @@ func (db *DB) undone(ctx context.Context) ([]Event, error) {
 		events = append(events, e)
 	}
 	return events, rows.Err()
-}
-
-// purgeChunk keeps a purge from holding up the calls.
-const purgeChunk = 500
-
-// Purge forgets events that were received, and records of calls that ended,
-// before these times.
-func (db *DB) Purge(ctx context.Context, journalBefore, recordsBefore time.Time) error {
-	for _, p := range []struct {
-		query  string
-		before time.Time
-	}{
-		{`DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seen_at < ? LIMIT ?)`, journalBefore},
-		{`DELETE FROM records WHERE id IN (SELECT id FROM records WHERE ended_at < ? LIMIT ?)`, recordsBefore},
-	} {
-		for gone := int64(purgeChunk); gone == purgeChunk; {
-			err := db.write(ctx, opPurge, func(ctx context.Context, tx *sql.Conn) error {
-				res, err := tx.ExecContext(ctx, p.query, millis(p.before), purgeChunk)
-				if err != nil {
-					return err
-				}
-				gone, err = res.RowsAffected()
-				return err
-			})
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -16,6 +16,7 @@ const (
 	opDone
 	opPermission
 	opPurge
+	opErase
 	opPing
 	opCheckpoint
 	ops
@@ -32,6 +33,7 @@ var opNames = [ops]string{
 	opDone:       "done",
 	opPermission: "permission",
 	opPurge:      "purge",
+	opErase:      "erase",
 	opPing:       "ping",
 	opCheckpoint: "checkpoint",
 }

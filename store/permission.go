@@ -35,7 +35,7 @@ func (db *DB) permission(ctx context.Context, number string, who whatsapp.Callee
 		return whatsapp.Permission{}, err
 	}
 	defer func() { _ = tx.Rollback() }() // nothing was written
-	key, err := keyOf(ctx, tx, number, bare(who))
+	key, err := db.veil.keyOf(ctx, tx, number, bare(who))
 	if err != nil {
 		return whatsapp.Permission{}, err
 	}
@@ -60,7 +60,7 @@ func (db *DB) ApplyPermission(
 	change func(whatsapp.Permission) whatsapp.Permission,
 ) (was, is whatsapp.Permission, err error) {
 	err = db.write(ctx, opPermission, func(ctx context.Context, tx *sql.Conn) error {
-		key, err := link(ctx, tx, number, bare(who), seen)
+		key, err := db.veil.link(ctx, tx, number, bare(who), seen)
 		if err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (db *DB) TakeRequest(
 	}
 	var refusal error
 	err = db.write(ctx, opPermission, func(ctx context.Context, tx *sql.Conn) error {
-		key, err := link(ctx, tx, number, bare(who), time.Time{}) // who is meant is no news of who is who
+		key, err := db.veil.link(ctx, tx, number, bare(who), time.Time{}) // who is meant is no news of who is who
 		if err != nil {
 			return err
 		}

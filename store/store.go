@@ -30,6 +30,9 @@ var (
 	ErrEnded = errors.New("call has ended")
 	// ErrExists means that the call was begun before.
 	ErrExists = errors.New("call exists")
+	// ErrLive means that a call with this customer is up, or not over yet at
+	// some network.
+	ErrLive = errors.New("a call with this customer is not over")
 	// ErrFull means that the disk is full: what is left of it is kept for
 	// ending the calls there are.
 	ErrFull = errors.New("disk is full, new calls are not taken")
@@ -61,12 +64,15 @@ type DB struct {
 
 	lock    *os.File
 	reserve reserve
+	veil    veil
 	readers *sql.DB
 	writers *sql.DB   // one connection, used by the writer goroutine alone
 	conn    *sql.Conn // that connection
+	raw     *os.File  // the database, to look for traces in it
 
 	writes  chan *write
 	commits chan struct{} // one token: the log has grown
+	folding sync.Mutex    // one folds the log at a time
 	closing chan struct{}
 	stopped chan struct{} // the writer has ended
 	close   sync.Once
@@ -114,6 +120,9 @@ func (db *DB) open(ctx context.Context) error {
 		return err
 	}
 	var err error
+	if db.raw, err = os.Open(path); err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
 	if db.writers, err = sql.Open("sqlite", dsn(path, false)); err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
@@ -125,6 +134,9 @@ func (db *DB) open(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if err := migrate(ctx, db.conn); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if db.veil, err = openVeil(ctx, db.conn); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if db.readers, err = sql.Open("sqlite", dsn(path, true)); err != nil {
@@ -139,7 +151,7 @@ func (db *DB) open(ctx context.Context) error {
 func dsn(path string, readOnly bool) string {
 	q := url.Values{"_pragma": {
 		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
-		"wal_autocheckpoint(0)", "journal_size_limit(0)", "secure_delete(FAST)", "temp_store(MEMORY)",
+		"wal_autocheckpoint(0)", "journal_size_limit(0)", "secure_delete(ON)", "temp_store(MEMORY)",
 	}}
 	if readOnly {
 		q["_pragma"] = append(q["_pragma"], "query_only(1)")
@@ -195,6 +207,9 @@ func (db *DB) release() error {
 	}
 	if db.writers != nil {
 		errs = append(errs, db.writers.Close())
+	}
+	if db.raw != nil { // last: with it go the locks of the engine
+		errs = append(errs, db.raw.Close())
 	}
 	return errors.Join(append(errs, db.lock.Close())...)
 }

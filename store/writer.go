@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -24,6 +25,7 @@ const (
 // must then give the same result.
 type write struct {
 	do    func(ctx context.Context, tx *sql.Conn) error
+	alone bool        // do runs outside of any transaction
 	taken atomic.Bool // by the writer, or by a caller that does not want it any more
 	err   error
 	done  chan struct{}
@@ -33,26 +35,34 @@ type write struct {
 // before the writer has taken it, it does not happen; after that its result is
 // waited for, so that an error always means: not on disk.
 func (db *DB) write(ctx context.Context, o op, do func(ctx context.Context, tx *sql.Conn) error) error {
+	return db.timed(ctx, o, &write{do: do, done: make(chan struct{})})
+}
+
+// alone runs do between two commits, outside of a transaction.
+func (db *DB) alone(ctx context.Context, o op, do func(ctx context.Context, conn *sql.Conn) error) error {
+	return db.timed(ctx, o, &write{do: do, alone: true, done: make(chan struct{})})
+}
+
+func (db *DB) timed(ctx context.Context, o op, w *write) error {
 	started := time.Now()
-	err := db.submit(ctx, do)
+	err := db.submit(ctx, w)
 	switch {
 	case err == nil:
 		db.metrics.seconds[o].Observe(time.Since(started).Seconds())
 		return nil
-	case errors.Is(err, ErrEnded), errors.Is(err, ErrExists): // refused, not failed
+	case errors.Is(err, ErrEnded), errors.Is(err, ErrExists), errors.Is(err, ErrLive): // refused, not failed
 	default:
 		db.metrics.failures[o].Inc()
 	}
 	return fmt.Errorf("store %s: %w", o, err)
 }
 
-func (db *DB) submit(ctx context.Context, do func(ctx context.Context, tx *sql.Conn) error) error {
+func (db *DB) submit(ctx context.Context, w *write) error {
 	select {
 	case <-db.closing:
 		return ErrClosed
 	default:
 	}
-	w := &write{do: do, done: make(chan struct{})}
 	select {
 	case db.writes <- w:
 	case <-db.closing:
@@ -134,6 +144,16 @@ func (db *DB) lastWrites(batch []*write) {
 // commit runs a batch in one transaction and answers each of its callers.
 func (db *DB) commit(batch []*write) {
 	ctx := context.Background()
+	batch = slices.DeleteFunc(batch, func(w *write) bool {
+		if w.alone {
+			w.err = w.do(ctx, db.conn)
+			close(w.done)
+		}
+		return w.alone
+	})
+	if len(batch) == 0 {
+		return
+	}
 	err := db.try(ctx, batch)
 	if err != nil && db.isFull(err) && db.reserve.give() {
 		db.log.Error("disk is full, reserve given up, new calls are not taken", slog.String("dir", db.dir))
@@ -231,6 +251,8 @@ func (db *DB) checkpointLoop() {
 }
 
 func (db *DB) fold(ctx context.Context) error {
+	db.folding.Lock()
+	defer db.folding.Unlock()
 	started := time.Now()
 	var busy, pages, folded int
 	err := db.readers.QueryRowContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`).Scan(&busy, &pages, &folded)

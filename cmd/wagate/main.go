@@ -3,12 +3,14 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -27,7 +29,7 @@ type cli struct {
 	Demo        demoCmd        `cmd:"" help:"Show the main job on loopback, without an account: customers call, desk phones ring, both hear each other."`
 	Check       checkCmd       `cmd:"" help:"Check a configuration and show everything that is wrong with it."`
 	Calls       callsCmd       `cmd:"" help:"List, show and hang up live calls of the running gateway."`
-	Records     recordsCmd     `cmd:"" help:"Show records of ended calls."`
+	Records     recordsCmd     `cmd:"" help:"Show records of ended calls, and forget a customer."`
 	Permissions permissionsCmd `cmd:"" help:"Show whether a customer may be called, and ask for it."`
 	Version     versionCmd     `cmd:"" help:"Show the version of this program and of what it is built on."`
 }
@@ -35,6 +37,7 @@ type cli struct {
 // terminal is what commands talk to.
 type terminal struct {
 	out, err io.Writer
+	in       io.Reader // a person who can be asked; nil: nobody
 }
 
 // say writes a line of what was asked for. Where nobody reads any more, nobody
@@ -43,6 +46,22 @@ func (t terminal) say(format string, args ...any) { _, _ = fmt.Fprintf(t.out, fo
 
 // warn writes a line beside it.
 func (t terminal) warn(format string, args ...any) { _, _ = fmt.Fprintf(t.err, format+"\n", args...) }
+
+// person is whoever types at a terminal, nil where a program does.
+func person(in *os.File) io.Reader {
+	st, err := in.Stat()
+	if err != nil || st.Mode()&os.ModeCharDevice == 0 {
+		return nil
+	}
+	return in
+}
+
+// confirm asks for a yes.
+func (t terminal) confirm(question string) bool {
+	_, _ = fmt.Fprint(t.err, question+" (yes/no) ")
+	answer, _ := bufio.NewReader(t.in).ReadString('\n') // what ends without a line is an answer too
+	return strings.EqualFold(strings.TrimSpace(answer), "yes")
+}
 
 // usageError is a fault of the command line or the configuration.
 type usageError struct{ error }
@@ -56,7 +75,7 @@ func main() {
 	// What commands wait for ends with the first interrupt; serve listens on
 	// its own, because it drains first.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], terminal{out: os.Stdout, err: os.Stderr})
+	code := run(ctx, os.Args[1:], terminal{out: os.Stdout, err: os.Stderr, in: person(os.Stdin)})
 	stop()
 	os.Exit(code)
 }

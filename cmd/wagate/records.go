@@ -22,7 +22,8 @@ type recordsCmd struct {
 	Format string `enum:"table,json,csv" default:"table" help:"table, json or csv (${default})."`
 	JSON   bool   `help:"The same as --format json."`
 
-	List recordsListCmd `cmd:"" default:"withargs" help:"List records of ended calls, the latest first (the default)."`
+	List  recordsListCmd  `cmd:"" default:"withargs" help:"List records of ended calls, the latest first (the default)."`
+	Erase recordsEraseCmd `cmd:"" help:"Forget the customer named by --user: records keep the call and lose the customer."`
 }
 
 type recordsListCmd struct{}

@@ -71,6 +71,7 @@ type Call struct {
 	wordless   bool          // and the spoken prompt does not say so
 	lost       bool          // a call may exist at Meta under our tag that nobody can name
 	written    bool          // the intent is on disk
+	placed     chan Cause    // told once of a summoned call: NoCause when its INVITE leaves, else why it did not
 
 	recorded bool // the record is on disk
 	final    *ended
@@ -100,11 +101,15 @@ func newCall(e *env, id string, o order) *Call {
 		ctx:    ctx,
 		cancel: cancel,
 		out:    map[uint8]egress{},
+		placed: make(chan Cause, 1),
 	}
-	if o.direction == inbound {
+	switch {
+	case o.direction == inbound:
 		c.in = newWAIngress(c)
+	case o.summoned:
+		c.in = newAgentLeg(c)
 	}
-	c.m.ToGraph = o.direction == outbound
+	c.m.ToGraph, c.m.Summoned = o.direction == outbound, o.summoned
 	c.publish()
 	return c
 }
@@ -242,9 +247,8 @@ func (c *Call) absorb() {
 // may be the first to name a call whose connect reply was lost.
 func (c *Call) late(in input) {
 	if ready, ok := in.(dialReady); ok && ready.dial != nil {
-		if leg, ok := c.out[ready.leg()].(*trunkLeg); ok {
-			leg.placed = ready.dial
-			leg.giveBack()
+		if leg, ok := c.leg(ready.leg()).(interface{ takeLate(d *trunkDial) }); ok {
+			leg.takeLate(ready.dial)
 		}
 	}
 	if done, ok := in.(graphDone); ok {

@@ -82,7 +82,9 @@ func (c *Call) arm(s stamp) {
 
 func (c *Call) limit(p Phase) time.Duration {
 	switch p {
-	case Summoning, Routing:
+	case Summoning:
+		return min(c.order.ring, summonLimit)
+	case Routing:
 		return routingLimit
 	case Dialing:
 		if c.m.ToGraph {

@@ -105,6 +105,8 @@ type fakeSession struct {
 	trunks *fakeTrunks
 	out    sip.Outgoing
 	notify func(sip.Event)
+
+	reasons []sip.Reason // of its BYEs
 }
 
 func (s *fakeSession) Start() {
@@ -114,8 +116,12 @@ func (s *fakeSession) Start() {
 
 func (s *fakeSession) State() []byte     { return []byte(s.out.Target) }
 func (s *fakeSession) Cancel(sip.Reason) { s.write("CANCEL " + s.out.Target) }
-func (s *fakeSession) Bye(sip.Reason)    { s.write("BYE " + s.out.Target) }
 func (s *fakeSession) Abandon()          { s.write("abandon " + s.out.Target) }
+
+func (s *fakeSession) Bye(r sip.Reason) {
+	s.write("BYE " + s.out.Target)
+	s.reasons = append(s.reasons, r)
+}
 
 func (s *fakeSession) answer() {
 	s.notify(sip.Accepted{SDP: []byte("answer")})
@@ -164,6 +170,9 @@ type fakePlayer struct {
 }
 
 func (a *fakeAudio) Player(_ media.Endpoint, s media.Sound) player {
+	if s.Length() == 0 {
+		return &fakeTone{ledger: a.ledger}
+	}
 	p := &fakePlayer{ledger: a.ledger, length: s.Length(), done: make(chan struct{})}
 	if a.endless {
 		p.length = time.Hour
@@ -183,6 +192,22 @@ func (p *fakePlayer) Stop() {
 }
 
 func (p *fakePlayer) Done() <-chan struct{} { return p.done }
+
+// fakeTone is a sound without end.
+type fakeTone struct {
+	*ledger
+	over bool
+}
+
+func (p *fakeTone) Start()                { p.write("ringback") }
+func (p *fakeTone) Done() <-chan struct{} { return nil }
+
+func (p *fakeTone) Stop() {
+	if !p.over {
+		p.over = true
+		p.write("ringback off")
+	}
+}
 
 type fakeEnd struct {
 	*ledger

@@ -25,15 +25,14 @@ func (c *Call) begin() {
 	if len(o.hops) > 0 {
 		c.rec.Trunk, c.rec.To = o.hops[0].Trunk, o.hops[0].To
 	}
-	c.started()
 	c.log.Info("call started", slog.String("user", mask(c.rec.User)), slog.String("route", c.rec.Route))
 	c.m.start(c)
-	intent := store.Call{
-		ID: c.id, Direction: o.direction, Number: o.number.Name, NumberID: o.number.PhoneNumberID,
-		User: c.rec.User, UserID: c.rec.UserID, Name: o.user.Name, Payload: c.rec.Payload,
-		Route: c.rec.Route, Trunk: c.rec.Trunk, To: c.rec.To, WACID: c.rec.WACID, Tag: o.tag,
-		PreAccepted: o.refuse == NoCause, StartedAt: c.now,
+	c.started()
+	if o.summoned { // who asked for it has written the intent down
+		c.written = true
+		return
 	}
+	intent := c.intent(c.now)
 	c.do(routingLimit, func(ctx context.Context) input {
 		if err := c.env.book.Begin(ctx, intent, o.eventKey); err != nil {
 			return begun{fmt.Errorf("%w: %w", errNotSaved, err)}
@@ -46,6 +45,36 @@ func (c *Call) begin() {
 		}
 		return begun{c.env.allowed(ctx, o)}
 	})
+}
+
+// intent is what is on disk before anything of the call exists.
+func (c *Call) intent(now time.Time) store.Call {
+	o := c.order
+	trunk, to := o.trunk, o.dialed
+	if len(o.hops) > 0 {
+		trunk, to = o.hops[0].Trunk, o.hops[0].To
+	}
+	return store.Call{
+		ID: c.id, Direction: o.direction, Number: o.number.Name, NumberID: o.number.PhoneNumberID,
+		User: o.user.Number, UserID: o.user.UserID, Name: o.user.Name, Payload: o.payload,
+		Route: o.route, Trunk: trunk, To: to, WACID: string(o.wacid), Tag: o.tag,
+		PreAccepted: o.refuse == NoCause, StartedAt: now,
+	}
+}
+
+// admit asks whether the customer may be called, once the agent of a summoned
+// call is there: much may have happened since the agent's phone began to ring.
+func (c *Call) admit() {
+	o := c.order
+	c.do(routingLimit, func(ctx context.Context) input { return begun{c.env.allowed(ctx, o)} })
+}
+
+// tellPlaced tells who waits for a summoned call what became of its INVITE.
+func (c *Call) tellPlaced(why Cause) {
+	select {
+	case c.placed <- why:
+	default: // said before
+	}
 }
 
 // handle takes one input to where it belongs, and what comes of it to the

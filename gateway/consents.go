@@ -36,18 +36,22 @@ func (g *Gateway) allowed(ctx context.Context, o order) error {
 // askLater asks the customer while the agent hears that it needs permission.
 func (g *Gateway) askLater(o order) {
 	g.background.Go(func() {
-		contain(g.metrics, g.log, func() {
-			err := g.permissions.ask(context.Background(), o.number, o.user.Callee(), time.Now())
-			switch {
-			case denialOf(err) != nil: // the limits of asking
-				g.log.Debug("customer is not asked", slog.String("number", o.number.Name), slog.Any("reason", err))
-			case err != nil:
-				g.log.Warn("customer cannot be asked for permission", slog.String("number", o.number.Name), slog.Any("error", err))
-			default:
-				g.log.Info("customer is asked for permission", slog.String("number", o.number.Name), slog.String("user", mask(o.user.Number)))
-			}
-		})
+		contain(g.metrics, g.log, func() { _ = g.ask(o) }) // it says what came of it
 	})
+}
+
+// ask asks the customer of a call for permission.
+func (g *Gateway) ask(o order) error {
+	err := g.permissions.ask(context.Background(), o.number, o.user.Callee(), time.Now())
+	switch {
+	case denialOf(err) != nil: // the limits of asking
+		g.log.Debug("customer is not asked", slog.String("number", o.number.Name), slog.Any("reason", err))
+	case err != nil:
+		g.log.Warn("customer cannot be asked for permission", slog.String("number", o.number.Name), slog.Any("error", err))
+	default:
+		g.log.Info("customer is asked for permission", slog.String("number", o.number.Name), slog.String("user", mask(o.user.Number)))
+	}
+	return err
 }
 
 // tellLedger applies a webhook event to the permissions. One that is about
@@ -88,7 +92,7 @@ func (g *Gateway) talked(o order, r store.Record) {
 	case o.direction == inbound:
 	case answered:
 		g.note(func(ctx context.Context) error { return g.permissions.connected(ctx, number, who, id, r.AnsweredAt) })
-	case r.Cause == Declined.String():
+	case r.Cause == Declined.String() && r.EndedBy == "customer": // and not the agent
 		g.note(func(ctx context.Context) error { return g.permissions.rejected(ctx, number, who, id, r.EndedAt) })
 	case !r.RingingAt.IsZero():
 		g.note(func(ctx context.Context) error { return g.permissions.unanswered(ctx, number, who, id, r.EndedAt) })

@@ -226,6 +226,11 @@ func (g *Gateway) over(c *Call) {
 	if c.recorded && !c.written && c.order.eventKey != "" {
 		g.done(c.order.eventKey) // the intent, which marks it, did not get to the disk
 	}
+	g.forget(c)
+}
+
+// forget takes a call off the registry, and ends a drain that waits for it.
+func (g *Gateway) forget(c *Call) {
 	g.registry.remove(c, c.order.tag, c.lost, time.Now())
 	if g.draining.Load() && g.registry.count() == 0 {
 		g.idle()

@@ -62,6 +62,56 @@ func (r *router) outbound(q outboundQuery) (outboundPlan, error) {
 	})
 }
 
+// clicked is outbound for a call that nobody dials: Dialed is the customer, as
+// E.164 or a user id. What an agent could dial to reach that customer is tried,
+// for each route with its prefix where it has one.
+func (r *router) clicked(q outboundQuery) (outboundPlan, error) {
+	if userIDPattern.MatchString(q.Dialed) {
+		return r.outbound(q)
+	}
+	customer, ok := parseNumber(q.Dialed)
+	if !ok {
+		return outboundPlan{}, errBadDial
+	}
+	var no outboundPlan
+	why := errNoRouteOut
+	for _, route := range r.out {
+		dialed, ok := dialledBy(route, customer)
+		if !ok {
+			continue
+		}
+		q.Dialed = dialed
+		p, err := r.outbound(q)
+		switch {
+		case p.User != "" && p.User != customer: // another route has taken it for another number
+		case err == nil:
+			return p, nil
+		case errors.Is(why, errNoRouteOut):
+			no, why = p, err
+		}
+	}
+	return no, why
+}
+
+// dialledBy is what an agent dials to reach a number by a route: what the route
+// puts in front is left out, and what it takes off is put there, in the words of
+// its pattern. It says no where the route cannot lead to that number.
+func dialledBy(route config.Route, customer Number) (string, bool) {
+	rest, ok := strings.CutPrefix(digitsOf(customer), strings.TrimPrefix(route.Prepend, "+"))
+	if !ok {
+		return "", false
+	}
+	prefix := []byte(strings.Repeat("0", route.Strip))
+	pattern := strings.TrimPrefix(route.Match.To, "+")
+	for i := range prefix {
+		if i == len(pattern) || pattern[i] < '0' || pattern[i] > '9' {
+			break
+		}
+		prefix[i] = pattern[i]
+	}
+	return string(prefix) + rest, true
+}
+
 func (r *router) outboundTo(q outboundQuery, dialed string, resolve func(config.Route) (outboundPlan, error)) (outboundPlan, error) {
 	none := errNoRouteOut
 	for _, route := range r.out {

@@ -147,6 +147,8 @@ func (l *sipEgress) tell(n news, c Cause, p sipPort) {
 // the customer when it is up. The agent hears a ringback tone meanwhile.
 type summonedIngress struct {
 	dialled
+	Plan   plan // of the addresses of its trunk
+	Joined bool // with the customer, so that its end is a hangup
 }
 
 func (l *summonedIngress) prepare(p sipPort) { l.dial(p) }
@@ -161,15 +163,33 @@ func (l *summonedIngress) ring(p sipPort) {
 // routed.
 func (l *summonedIngress) answer(p sipPort) {
 	if l.Up && !l.WantEnd && !l.Closed {
+		l.Joined = true
 		p.emit(callerConnected{})
 	}
 }
 
-func (l *summonedIngress) prepared(p sipPort)         { l.tell(l.dialled.prepared(p), Cancelled, p) }
-func (l *summonedIngress) ringing(p sipPort)          { l.tell(l.dialled.ringing(p), NoCause, p) }
-func (l *summonedIngress) accepted(p sipPort)         { l.tell(l.dialled.accepted(p), NoCause, p) }
-func (l *summonedIngress) refused(c Cause, p sipPort) { l.tell(l.dialled.refused(), c, p) }
-func (l *summonedIngress) hungup(p sipPort)           { l.tell(l.dialled.hungup(), Hangup, p) }
+func (l *summonedIngress) prepared(p sipPort) { l.tell(l.dialled.prepared(p), Cancelled, p) }
+func (l *summonedIngress) ringing(p sipPort)  { l.tell(l.dialled.ringing(p), NoCause, p) }
+func (l *summonedIngress) accepted(p sipPort) { l.tell(l.dialled.accepted(p), NoCause, p) }
+
+// refused: another address of the trunk may have the same phone.
+func (l *summonedIngress) refused(c Cause, p sipPort) {
+	if !l.Closed && !l.Up && !l.WantEnd && l.Plan.next(c.retry()) {
+		l.dialled = dialled{}
+		l.dial(p)
+		return
+	}
+	l.tell(l.dialled.refused(), c, p)
+}
+
+// hungup before the customer was there is giving up.
+func (l *summonedIngress) hungup(p sipPort) {
+	why := Cancelled
+	if l.Joined {
+		why = Hangup
+	}
+	l.tell(l.dialled.hungup(), why, p)
+}
 
 func (l *summonedIngress) tell(n news, c Cause, p sipPort) {
 	switch n {

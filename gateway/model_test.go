@@ -59,7 +59,10 @@ func announced(w world) world {
 }
 
 func clickedWorld(b budget) world {
-	return world{scene: sceneClicked, born: true, budget: b, m: machine{ToGraph: true, Summoned: true, Plan: newPlan(1)}}
+	return world{
+		scene: sceneClicked, born: true, budget: b, m: machine{ToGraph: true, Summoned: true, Plan: newPlan(1)},
+		su: summonedIngress{Plan: newPlan(2)},
+	}
 }
 
 // facts are what the walks must have come across; a model that does not get
@@ -69,6 +72,7 @@ var facts = []struct {
 	seen func(*world) bool
 }{
 	{"a summoned phone rings", func(w *world) bool { return w.m.Phase == Summoning && w.lines[0].rung }},
+	{"an agent at the second address", func(w *world) bool { return w.su.Up && w.su.Plan.Target == 1 && w.lines[1].silent }},
 	{"two phones alive", func(w *world) bool {
 		return w.lines[0].phone == phoneTalking && w.lines[1].phone == phoneInvited
 	}},

@@ -274,8 +274,8 @@ func (r *runner) note(i uint8, n note) {
 	case sceneInbound:
 	case sceneOutbound:
 		over = w.si.Closed
-	case sceneClicked:
-		over = w.su.Closed
+	case sceneClicked: // a line that is silent has said its last, and the next address has another
+		over = w.su.Closed || w.lines[i].silent && n != noteFailed
 	}
 	if !over {
 		w.lines[i].box.put(n)
@@ -317,6 +317,9 @@ func (p *linePort) do(a sipAct, _ Cause) {
 	r, l := p.r, &p.r.w.lines[p.i]
 	switch a {
 	case sipPrepare:
+		if r.w.scene == sceneClicked && l.silent { // the next address has a line of its own
+			r.w.lines[1], *l = *l, line{}
+		}
 		r.note(p.i, notePrepared)
 	case sipInvite:
 		if r.w.scene == sceneInbound && r.w.m.Phase == Ending {

@@ -13,8 +13,8 @@ const (
 	outbound = "outbound" // the customer is called
 )
 
-// order is a call as it was asked for: by a customer's offer, or by a trunk's
-// INVITE. It does not change.
+// order is a call as it was asked for: by a customer's offer, by a trunk's
+// INVITE, or by an operator. It does not change.
 type order struct {
 	direction string
 	number    config.Number
@@ -31,11 +31,12 @@ type order struct {
 	payload  string
 	hops     []config.Hop
 
-	// A call that a trunk places.
-	trunk  string
-	dialed string // what was dialled, as E.164 or a user id
-	agent  string // the extension that dialled
-	tag    string // our mark in Meta's webhooks
+	// A call to a customer.
+	trunk    string
+	dialed   string // what was dialled, as E.164 or a user id
+	agent    string // the extension that dialled, or is dialled
+	tag      string // our mark in Meta's webhooks
+	summoned bool   // we dial the agent first
 }
 
 // orderOf makes an order of a customer's offer.

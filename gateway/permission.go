@@ -86,6 +86,15 @@ func (p *permissions) mayCall(ctx context.Context, number config.Number, who wha
 	return err
 }
 
+// noted is mayCall by what the ledger knows just now.
+func (p *permissions) noted(ctx context.Context, number config.Number, who whatsapp.Callee, now time.Time) error {
+	known, err := p.ledger.Permission(ctx, number.PhoneNumberID, who)
+	if err != nil {
+		return fmt.Errorf("look up permission: %w", err)
+	}
+	return known.MayCall(now, p.rules())
+}
+
 // known returns what the ledger knows, after Meta was asked if need be.
 func (p *permissions) known(
 	ctx context.Context, number config.Number, who whatsapp.Callee, now time.Time, rules config.Permissions,

@@ -43,6 +43,7 @@ func (c *Call) record(cause Cause, abandoned bool) {
 		}
 	}
 	c.final = &ended{record: c.rec, owed: owed}
+	c.tellPlaced(cause)
 }
 
 // recordQ850 is the Q.850 cause on record where the PBX named none: what a phone

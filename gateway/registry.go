@@ -122,6 +122,21 @@ func (r *registry) admitTagged(c *Call, tag string) {
 	r.pairs[p]++
 }
 
+// admitAlone registers a call that we place unless there is one with that
+// customer already.
+func (r *registry) admitAlone(c *Call, tag string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := pairOf(c.order)
+	if r.pairs[p] > 0 {
+		return false
+	}
+	r.calls[c.id] = c
+	r.tags[tag] = c
+	r.pairs[p]++
+	return true
+}
+
 // find returns the call that a webhook is about. The first webhook with our
 // tag also names the call.
 func (r *registry) find(m whatsapp.Meta) (c *Call, dead bool) {

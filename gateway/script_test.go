@@ -268,8 +268,11 @@ func (s *theatre) input(words []string) error {
 	}
 	rest := strings.Join(words[min(1, len(words)):], " ")
 	switch arg(0) {
-	case "call": // who begins it
+	case "call": // who begins it, and the addresses of an agent's phone
 		s.scene = arg(1)
+		if n, err := strconv.Atoi(arg(2)); err == nil {
+			s.su.Plan = newPlan(n)
+		}
 		s.m.ToGraph, s.m.Summoned = s.scene != "user", s.scene == "click"
 		s.speak = arg(2) == "announced"
 		s.m.start(s)
@@ -469,6 +472,8 @@ func hearAgent(l *summonedIngress, word string, c Cause, p sipPort) error {
 		l.accepted(p)
 	case "BYE", "BYE ok":
 		l.hungup(p)
+	case "silent":
+		l.refused(Unreachable, p)
 	default:
 		return hearRefusal(word, c, p, l.refused)
 	}

@@ -33,6 +33,7 @@ type Options struct {
 	Dir    string               // data directory; empty: a new one that goes with the rig
 	Config func(*config.Config) // changes to the configuration
 	Meta   fakemeta.Options
+	Listen []float64    // Hz that the phones know beside CustomerTone
 	Log    *slog.Logger // nil: silent
 }
 
@@ -75,7 +76,7 @@ func (r *Rig) start(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("start the simulated Meta: %w", err)
 	}
 	r.Meta.Start()
-	r.PBX, err = faketrunk.Start(context.WithoutCancel(ctx), faketrunk.Options{Tone: PhoneTone, Listen: []float64{CustomerTone}})
+	r.PBX, err = faketrunk.Start(context.WithoutCancel(ctx), faketrunk.Options{Tone: PhoneTone, Listen: append([]float64{CustomerTone}, o.Listen...)})
 	if err != nil {
 		return fmt.Errorf("start the simulated PBX: %w", err)
 	}

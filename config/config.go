@@ -181,7 +181,8 @@ type Credentials struct {
 type Challenge struct {
 	User     string `yaml:"user"` // empty: nobody is challenged
 	Password Secret `yaml:"password"`
-	// Algorithms are offered in this order: SHA-256, MD5.
+	// Algorithms are offered in this order. Many phones read the first
+	// challenge only, and know nothing but MD5.
 	Algorithms []string `yaml:"algorithms"`
 }
 

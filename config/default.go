@@ -51,7 +51,7 @@ func DefaultTrunk() Trunk {
 	return Trunk{
 		FromUser:        "caller",
 		CallerFormat:    "e164",
-		Challenge:       Challenge{Algorithms: []string{"SHA-256", "MD5"}},
+		Challenge:       Challenge{Algorithms: []string{"MD5", "SHA-256"}},
 		Register:        Register{Expires: 300 * time.Second},
 		Codecs:          []string{"PCMA", "PCMU"},
 		DTMF:            "rfc4733",

@@ -137,21 +137,18 @@ func (l *faultLog) ca(path, name string) {
 	}
 }
 
-// codecs checks a list of codecs: built ones pass, those that are to come are
-// refused, because a call that was promised them would have no sound.
-func (l *faultLog) codecs(path string, codecs, built, later []string) {
+// codecs checks a list of codecs.
+func (l *faultLog) codecs(path string, codecs, known []string) {
 	if len(codecs) == 0 && !l.faulty(path) {
-		l.add(path, "write "+strings.Join(built, ", "), "needs a codec")
+		l.add(path, "write "+strings.Join(known, ", "), "needs a codec")
 	}
 	for i, c := range codecs {
 		switch {
 		case slices.Contains(codecs[:i], c):
 			l.add(at(path, i), "keep one of them", "%s is written twice", quoted(c))
-		case slices.Contains(built, c):
-		case slices.Contains(later, c):
-			l.add(at(path, i), "use "+strings.Join(built, ", ")+" for now", "%s is not built yet", quoted(c))
+		case slices.Contains(known, c):
 		default:
-			l.add(at(path, i), "use "+strings.Join(built, ", "), "unknown codec %s", quoted(c))
+			l.add(at(path, i), "use "+strings.Join(known, ", "), "unknown codec %s", quoted(c))
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package config
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Number finds a business number by its name.
 func (c *Config) Number(name string) (Number, bool) {
@@ -18,4 +21,11 @@ func (c *Config) Trunk(name string) (Trunk, bool) {
 		return Trunk{}, false
 	}
 	return c.Trunks[i], true
+}
+
+// TLS says whether the target is reached over TLS.
+func (t Target) TLS() bool {
+	scheme, rest, _ := strings.Cut(strings.ToLower(t.URI), ":")
+	_, params, _ := strings.Cut(rest, ";")
+	return scheme == "sips" || slices.Contains(strings.Split(params, ";"), "transport=tls")
 }

@@ -18,7 +18,6 @@ func (c *Config) findPending(written func(path string) bool) (names []string) {
 		note(path+".register", t.Register.Registrar != "")
 		note(path+".tls", t.TLS != TLS{})
 		note(path+".dtmf", t.DTMF == "info")
-		note(path+".srtp", t.SRTP == "optional")
 		note(path+".session_expires", written(path+".session_expires"))
 		note(path+".allow_pstn", t.AllowPSTN)
 		note(path+".transfer_targets", len(t.TransferTargets) > 0)

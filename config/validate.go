@@ -102,7 +102,7 @@ func (w WhatsApp) check(l *faultLog) {
 		}
 		l.unique(path+".number", n.Number, i, numbers)
 		l.secret(path+".access_token", n.AccessToken)
-		l.codecs(path+".codecs", n.Codecs, []string{"opus"}, []string{"PCMA", "PCMU"})
+		l.codecs(path+".codecs", n.Codecs, []string{"opus", "PCMA", "PCMU"})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -88,13 +89,9 @@ func (t Trunk) check(l *faultLog, path string) {
 	t.checkTargets(l, path)
 	t.checkIdentity(l, path)
 	t.TLS.check(l, path+".tls")
-	l.codecs(path+".codecs", t.Codecs, []string{"PCMA", "PCMU", "G722"}, []string{"opus"})
+	l.codecs(path+".codecs", t.Codecs, []string{"PCMA", "PCMU", "G722", "opus"})
 	l.oneOf(path+".dtmf", t.DTMF, "rfc4733", "info")
-	if t.SRTP == "required" {
-		l.add(path+".srtp", "use off, or optional to have it as soon as it is built", "SRTP is not built yet, the audio would travel in the clear")
-	} else {
-		l.oneOf(path+".srtp", t.SRTP, "off", "optional", "required")
-	}
+	t.checkSRTP(l, path+".srtp")
 	if t.OptionsInterval != 0 {
 		l.between(path+".options_interval", t.OptionsInterval, shortest, time.Hour)
 	}
@@ -103,6 +100,24 @@ func (t Trunk) check(l *faultLog, path string) {
 	l.atLeast(path+".max_cps", t.MaxCPS, 1)
 	for i, p := range t.TransferTargets {
 		l.pattern(at(path+".transfer_targets", i), p)
+	}
+}
+
+// checkSRTP wants signalling that nobody can read: the keys are in it.
+func (t Trunk) checkSRTP(l *faultLog, path string) {
+	const hint = "use targets with transport=tls, or off"
+	open := func(target Target) bool { return !target.TLS() }
+	switch t.SRTP {
+	case "required":
+		if slices.ContainsFunc(t.Targets, open) {
+			l.add(path, hint, "required, but the keys would travel in the clear to a target without TLS")
+		}
+	case "optional":
+		if len(t.Targets) > 0 && !slices.ContainsFunc(t.Targets, Target.TLS) {
+			l.add(path, hint, "optional has no effect, because no target has TLS to carry the keys")
+		}
+	default:
+		l.oneOf(path, t.SRTP, "off", "optional", "required")
 	}
 }
 

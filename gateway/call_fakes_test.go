@@ -140,7 +140,7 @@ type fakeAudio struct {
 	plain      []bool
 }
 
-func (a *fakeAudio) Peer() (peer, error) {
+func (a *fakeAudio) Peer(media.PeerOptions) (peer, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.peer = &fakePeer{newFakeEnd(a.ledger, "whatsapp")}

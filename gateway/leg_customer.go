@@ -76,7 +76,7 @@ func (l *waEgress) request(r graphReq) {
 func (l *waEgress) connect(ctx context.Context, g graph) input {
 	o := l.call.order
 	done := graphDone{of: of(l.table.Leg), req: reqConnect}
-	p, err := l.call.env.audio.Peer()
+	p, err := l.call.env.audio.Peer(media.PeerOptions{Codecs: l.call.speech()})
 	if err != nil {
 		done.err = notMade{err}
 		return done

@@ -56,7 +56,7 @@ func (l *trunkPhone) build(ctx context.Context) (*trunkDial, error) {
 	}
 	sock, err := c.env.audio.Socket(media.SocketOptions{
 		Codecs: trunk.Codecs, Sources: trunk.Sources, NAT: trunk.NAT, Plain: l.plain,
-		Remote: addressOf(ctx, l.target),
+		Secure: securityOf(trunk, l.target), Remote: addressOf(ctx, l.target),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open audio towards the trunk: %w", err)

@@ -117,7 +117,7 @@ func (l *waIngress) request(r graphReq) {
 
 // makePeer makes the peer connection and answers the offer.
 func (l *waIngress) makePeer(ctx context.Context) input {
-	p, err := l.call.env.audio.Peer()
+	p, err := l.call.env.audio.Peer(media.PeerOptions{Codecs: l.call.speech()})
 	if err != nil {
 		return graphDone{req: reqPrepare, err: err}
 	}

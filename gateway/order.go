@@ -60,9 +60,12 @@ func payloadOf(o whatsapp.Offer) string {
 // configuration. The trunk of a customer's call is the route's first, whoever
 // answers.
 func (o order) labels() []string {
-	trunk := o.trunk
+	return []string{o.direction, o.number.Name, o.firstTrunk()}
+}
+
+func (o order) firstTrunk() string {
 	if len(o.hops) > 0 {
-		trunk = o.hops[0].Trunk
+		return o.hops[0].Trunk
 	}
-	return []string{o.direction, o.number.Name, trunk}
+	return o.trunk
 }

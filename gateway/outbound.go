@@ -123,7 +123,8 @@ func (l *callerLeg) describe(offer []byte, trunk config.Trunk) Cause {
 		target = trunk.Targets[0].URI
 	}
 	sock, err := l.call.env.audio.Socket(media.SocketOptions{
-		Codecs: trunk.Codecs, Sources: trunk.Sources, NAT: trunk.NAT, Remote: addressOf(ctx, target),
+		Codecs: trunk.Codecs, Sources: trunk.Sources, NAT: trunk.NAT,
+		Secure: securityOf(trunk, target), Remote: addressOf(ctx, target),
 	})
 	if err != nil {
 		l.call.log.Warn("no audio towards the trunk", slog.Any("error", err))

@@ -37,7 +37,7 @@ type session interface {
 
 // audio makes the ends of a call's sound.
 type audio interface {
-	Peer() (peer, error)
+	Peer(o media.PeerOptions) (peer, error)
 	Socket(o media.SocketOptions) (socket, error)
 	Player(to media.Endpoint, s media.Sound) player
 }
@@ -107,8 +107,8 @@ func (s sipTrunks) Prepare(o sip.Outgoing, notify func(sip.Event)) (session, err
 // mediaEngine is package media as a call sees it.
 type mediaEngine struct{ *media.Engine }
 
-func (e mediaEngine) Peer() (peer, error) {
-	p, err := e.NewPeer(media.PeerOptions{})
+func (e mediaEngine) Peer(o media.PeerOptions) (peer, error) {
+	p, err := e.NewPeer(o)
 	if err != nil {
 		return nil, err
 	}

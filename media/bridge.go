@@ -28,7 +28,28 @@ func (b *Bridge) Start() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.running = true
+	b.watch()
 	b.join()
+}
+
+// changing is an Endpoint whose codec may change in the middle of a call.
+type changing interface{ onChange(f func()) }
+
+// watch joins the ends anew when one changes its codec.
+func (b *Bridge) watch() {
+	for _, e := range b.ends {
+		if c, ok := e.(changing); ok {
+			c.onChange(func() { b.changed(e) })
+		}
+	}
+}
+
+func (b *Bridge) changed(e Endpoint) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.running && (b.ends[A] == e || b.ends[B] == e) {
+		b.join()
+	}
 }
 
 // Stop takes the ends apart. When it returned neither is pushed to any more;
@@ -52,6 +73,7 @@ func (b *Bridge) Swap(side Side, e Endpoint) {
 	}
 	b.ends[side&1] = e
 	if b.running {
+		b.watch()
 		b.join()
 	}
 }

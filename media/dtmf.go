@@ -45,6 +45,9 @@ const (
 	digitStale  = 30 * time.Millisecond // an update later than this is made up
 )
 
+// eventScale is how many ticks of the agreed clock are one of 8 kHz.
+func (t payloadTypes) eventScale() uint16 { return uint16(max(t.eventClock, narrowRate) / narrowRate) }
+
 // toneOut is the digit that a sender is sending.
 type toneOut struct {
 	active    bool
@@ -102,7 +105,7 @@ func (s *sender) tickTone(now time.Time) time.Time {
 	silent := now.Sub(t.heard)
 	switch {
 	case t.over:
-	case silent >= digitLost || t.digit.Duration >= digitMax-digitUpdate:
+	case silent >= digitLost || t.digit.Duration >= digitMax/s.types.eventScale()-digitUpdate:
 		t.over, t.told = true, t.digit.Duration
 	case silent >= digitStale:
 		t.digit.Duration += digitUpdate
@@ -151,6 +154,8 @@ func (s *sender) sendDigit(now time.Time, first bool) {
 func (s *sender) writeDigit(now time.Time) {
 	s.header.PayloadType = s.types.events
 	s.header.Timestamp = s.tone.timestamp
-	s.send(now, s.tone.digit.put(s.out))
+	d := s.tone.digit
+	d.Duration = min(d.Duration, digitMax/s.types.eventScale()) * s.types.eventScale()
+	s.send(now, d.put(s.out))
 	s.header.Marker = false
 }

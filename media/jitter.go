@@ -32,11 +32,11 @@ type slot struct {
 // payloadKind is what a payload type stands for.
 type payloadKind struct {
 	codec  Codec
-	events bool
+	events int  // telephone-events: the clock of their durations, in Hz
 	noise  bool // RFC 3389
 }
 
-func (k payloadKind) known() bool { return k.events || k.noise || k.codec != NoCodec }
+func (k payloadKind) known() bool { return k.events > 0 || k.noise || k.codec != NoCodec }
 func (k payloadKind) audio() bool { return k.codec != NoCodec }
 
 // buffer keeps packets in order, by number. It holds them encoded.

@@ -38,6 +38,7 @@ type sideMetrics struct {
 // drops are packets and frames that went no further, by reason.
 type drops struct {
 	stranger    prometheus.Counter // not from the address that was agreed on
+	forged      prometheus.Counter // not made with the agreed SRTP key, or a repetition
 	malformed   prometheus.Counter // not RTP, or not what its payload type says
 	payloadType prometheus.Counter // not negotiated
 	undecodable prometheus.Counter // the codec refused it
@@ -119,6 +120,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			mos:       mos.WithLabelValues(name),
 			dropped: drops{
 				stranger:    reason("stranger"),
+				forged:      reason("forged"),
 				malformed:   reason("malformed"),
 				payloadType: reason("payload_type"),
 				undecodable: reason("undecodable"),

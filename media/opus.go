@@ -131,6 +131,9 @@ func opusTicks(payload []byte) uint32 {
 	return 0
 }
 
+// opusStereo is the bit of two channels in a packet's first byte.
+const opusStereo = 0x04
+
 // opusRedundant says whether a packet of one mono SILK or hybrid frame, up to
 // 20 ms, carries a coarse copy of the frame before it (LBRR, RFC 6716 section
 // 4.2.3).
@@ -141,8 +144,7 @@ func opusRedundant(payload []byte) bool {
 	if config := payload[0] >> 3; config < 12 && config&3 > 1 {
 		return false
 	}
-	const stereo = 0x04
-	return payload[0]&stereo == 0 && payload[1]&0x40 != 0
+	return payload[0]&opusStereo == 0 && payload[1]&0x40 != 0
 }
 
 // opusPause says whether a packet is the encoder's sign that it pauses (DTX):

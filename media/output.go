@@ -32,7 +32,9 @@ type output struct {
 // digitIn remembers the digit that is coming in.
 type digitIn struct {
 	known bool
-	stamp uint32
+	code  uint8
+	stamp uint32 // of its latest segment
+	first uint32 // of its first one
 	ended bool
 }
 
@@ -59,10 +61,13 @@ func (o *output) attach(s Sink, want Format) {
 
 // pcmRate is the rate to decode to.
 func (o *output) pcmRate() int {
-	if o.want.Rate == 0 {
-		return narrowRate // what cannot be passed through after all
+	switch {
+	case o.want.Rate != 0:
+		return o.want.Rate
+	case o.want.Codec.wide(): // what cannot be passed through after all
+		return wideRate
 	}
-	return o.want.Rate
+	return narrowRate
 }
 
 // restart forgets the timeline.
@@ -75,7 +80,7 @@ func (o *output) restart() {
 // what its payload type says.
 func (o *output) emit(s *slot, now time.Time) bool {
 	switch {
-	case s.media.events:
+	case s.media.events > 0:
 		o.audio = false
 		return o.emitDigit(s)
 	case s.media.noise:
@@ -95,15 +100,22 @@ func (o *output) emitDigit(s *slot) bool {
 	if !ok {
 		return false
 	}
+	first, base := s.stamp, uint32(0)
 	if o.digit.known {
 		age := int32(s.stamp - o.digit.stamp)
 		if age < 0 || age == 0 && o.digit.ended {
 			return true
 		}
+		// A key that is held long comes in segments (RFC 4733 section 2.5.1.3).
+		if !o.digit.ended && d.Code == o.digit.code && (age == 0 || age == digitMax) {
+			first = o.digit.first
+			base = s.stamp - first
+		}
 	}
-	o.digit = digitIn{known: true, stamp: s.stamp, ended: d.End}
+	o.digit = digitIn{known: true, code: d.Code, stamp: s.stamp, first: first, ended: d.End}
+	d.Duration = uint16(min((base+uint32(d.Duration))/uint32(s.media.events/narrowRate), digitMax))
 	if o.sink != nil {
-		o.frame = Frame{Kind: Event, Digit: d, Timestamp: s.stamp, Duration: frameTime}
+		o.frame = Frame{Kind: Event, Digit: d, Timestamp: first, Duration: frameTime}
 		o.sink.Push(&o.frame)
 	}
 	return true
@@ -121,16 +133,12 @@ func (o *output) emitAudio(s *slot, now time.Time) bool {
 	duration := s.media.codec.span(ticks)
 	if s.media.codec == Opus {
 		pause := opusPause(s.payload)
-		if o.want.Codec == Opus {
-			kind := Audio
-			if pause {
-				kind = Silence
-			}
-			o.push(Frame{Kind: kind, Codec: Opus, Payload: s.payload, Timestamp: s.stamp, Duration: duration}, now)
+		if pause {
+			o.push(Frame{Kind: Silence, Codec: Opus, Payload: s.payload, Timestamp: s.stamp, Duration: frameTime}, now)
 			return true
 		}
-		if pause {
-			o.push(Frame{Kind: Silence, Timestamp: s.stamp, Duration: frameTime}, now)
+		if o.want.Codec == Opus && duration == frameTime && len(o.queue) == 0 && s.payload[0]&opusStereo == 0 {
+			o.push(Frame{Kind: Audio, Codec: Opus, Payload: s.payload, Timestamp: s.stamp, Duration: duration}, now)
 			return true
 		}
 		if !o.ready() {
@@ -229,7 +237,7 @@ func (o *output) conceal(next *slot, missing int64, now time.Time) {
 func (o *output) concealOne(next *slot, last bool, now time.Time) {
 	switch o.codec {
 	case Opus:
-		if o.want.Codec == Opus {
+		if o.want.Codec == Opus && o.packetTime() == frameTime {
 			// A packet without a frame asks the far end's decoder to conceal
 			// (RFC 6716 section 3.2.1).
 			o.toc[0] = next.payload[0] &^ 3

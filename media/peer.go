@@ -3,9 +3,11 @@ package media
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,12 +23,13 @@ var errConsent = errors.New("ICE consent lost")
 
 // PeerOptions are what differs from call to call.
 type PeerOptions struct {
-	Opus *config.Opus // nil: the engine's
-	Log  *slog.Logger // of the call; nil: the engine's
+	Codecs []string     // of opus, PCMA, PCMU, in order of preference; nil: opus
+	Opus   *config.Opus // nil: the engine's
+	Log    *slog.Logger // of the call; nil: the engine's
 }
 
-// Peer is the WhatsApp leg's audio: ICE, DTLS-SRTP and Opus over one stream in
-// each direction. It is described once, by Answer or by Offer and SetAnswer, and
+// Peer is the WhatsApp leg's audio: ICE, DTLS-SRTP and one stream in each
+// direction, of Opus, or of G.711 where Meta has it for the number. It is described once, by Answer or by Offer and SetAnswer, and
 // never renegotiated. Connected and Failed tell how it goes; silence of the
 // customer is never a failure.
 type Peer struct {
@@ -37,6 +40,8 @@ type Peer struct {
 	session uint64
 	id      *identity
 
+	codecs   []Codec // in order of preference
+	codec    atomic.Uint32
 	sender   *sender
 	receiver *receiver
 	reporter reporter
@@ -83,6 +88,10 @@ func (e *Engine) NewPeer(o PeerOptions) (*Peer, error) {
 	if o.Log != nil {
 		log = o.Log
 	}
+	codecs, err := speakable(o.Codecs)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Peer{
 		engine:    e,
@@ -91,6 +100,7 @@ func (e *Engine) NewPeer(o PeerOptions) (*Peer, error) {
 		own:       newICECredentials(),
 		session:   rand.Uint64() >> 1,
 		id:        id,
+		codecs:    codecs,
 		ctx:       ctx,
 		cancel:    cancel,
 		connected: make(chan struct{}),
@@ -106,6 +116,23 @@ func (e *Engine) NewPeer(o PeerOptions) (*Peer, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// speakable are the codecs of those names that a WhatsApp leg may have.
+func speakable(names []string) ([]Codec, error) {
+	if names == nil {
+		return []Codec{Opus}, nil
+	}
+	var list []Codec
+	for _, name := range names {
+		if c, ok := ParseCodec(name); ok && c != G722 && !slices.Contains(list, c) {
+			list = append(list, c)
+		}
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%w: WhatsApp has none of %q", ErrNoCodec, names)
+	}
+	return list, nil
 }
 
 // Connected is closed when ICE and DTLS are up and audio can flow.
@@ -142,8 +169,8 @@ func (p *Peer) Push(f *Frame) { p.sender.Push(f) }
 // SetSink says where the customer's audio goes, and in which form.
 func (p *Peer) SetSink(s Sink, want Format) { p.receiver.setSink(s, want) }
 
-// Codec is Opus.
-func (p *Peer) Codec() Codec { return Opus }
+// Codec is what was agreed on, NoCodec before.
+func (p *Peer) Codec() Codec { return Codec(p.codec.Load()) }
 
 // Stats is what was counted so far.
 func (p *Peer) Stats() Stats {

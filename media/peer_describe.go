@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // progress is how far the two descriptions of a Peer are.
@@ -35,6 +36,10 @@ func (p *Peer) Answer(ctx context.Context, offer string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read offer: %w", err)
 	}
+	codec, ok := p.preferred(r)
+	if !ok {
+		return "", fmt.Errorf("read offer: %w: none of ours", ErrNoCodec)
+	}
 	client, setup := true, "active"
 	switch r.setup {
 	case "", "actpass", "passive":
@@ -51,10 +56,10 @@ func (p *Peer) Answer(ctx context.Context, offer string) (string, error) {
 		return "", fmt.Errorf("answer: %w", err)
 	}
 	l.setup, l.proto, l.mid, l.bundled = setup, r.proto, r.mid, r.bundled
-	l.opus, l.opusParams = r.opus.pt, answerOpus
+	l.speech = []format{formatOf(codec, r.find(codec).pt)}
 	l.digits, l.hasDigits = r.digits.pt, r.digits.name != ""
 	l.before, l.after = r.sections[:r.audio], r.sections[r.audio+1:]
-	if err := p.start(ctx, r, l.addrs, client, false); err != nil {
+	if err := p.start(ctx, r, codec, l.addrs, client, false); err != nil {
 		return "", fmt.Errorf("answer: %w", err)
 	}
 	p.progress, p.text = described, l.text()
@@ -78,7 +83,7 @@ func (p *Peer) Offer(context.Context) (string, error) {
 		return "", fmt.Errorf("offer: %w", err)
 	}
 	l.setup, l.proto, l.mid, l.bundled = "actpass", "UDP/TLS/RTP/SAVPF", "0", true
-	l.opus, l.opusParams = opusType, offerOpus
+	l.speech = p.offers()
 	l.digits, l.hasDigits = digitType, true
 	p.progress, p.text = offered, l.text()
 	return p.text, nil
@@ -99,6 +104,10 @@ func (p *Peer) SetAnswer(answer string) error {
 	if err != nil {
 		return fmt.Errorf("read answer: %w", err)
 	}
+	codec, ok := p.chosen(r)
+	if !ok {
+		return fmt.Errorf("read answer: %w: nothing of ours", ErrNoCodec)
+	}
 	if err := p.route(p.ctx, r); err != nil {
 		return fmt.Errorf("read answer: %w", err)
 	}
@@ -107,11 +116,44 @@ func (p *Peer) SetAnswer(answer string) error {
 		return fmt.Errorf("apply answer: %w", err)
 	}
 	// actpass is no answer (RFC 5763 section 5); who writes it waits for us.
-	if err := p.start(p.ctx, r, local, r.setup != "active", true); err != nil {
+	if err := p.start(p.ctx, r, codec, local, r.setup != "active", true); err != nil {
 		return fmt.Errorf("apply answer: %w", err)
 	}
 	p.progress = described
 	return nil
+}
+
+// preferred is the codec to answer with: the first of our order that is offered.
+func (p *Peer) preferred(r *remoteSide) (Codec, bool) {
+	for _, c := range p.codecs {
+		if r.find(c) != nil {
+			return c, true
+		}
+	}
+	return NoCodec, false
+}
+
+// chosen is the codec that an answer to our offer prefers (RFC 3264 section 7).
+func (p *Peer) chosen(r *remoteSide) (Codec, bool) {
+	for _, f := range r.speech {
+		if c, ok := ParseCodec(f.name); ok && slices.Contains(p.codecs, c) {
+			return c, true
+		}
+	}
+	return NoCodec, false
+}
+
+// offers are our codecs as we offer them.
+func (p *Peer) offers() []format {
+	list := make([]format, 0, len(p.codecs))
+	for _, c := range p.codecs {
+		f := formatOf(c, staticType(c))
+		if c == Opus {
+			f.pt, f.fmtp = opusType, offerOpus
+		}
+		list = append(list, f)
+	}
+	return list
 }
 
 // route keeps the candidates that we can reach and picks the socket: the shared
@@ -157,12 +199,16 @@ func (p *Peer) local() (*localSide, error) {
 }
 
 // start agrees on payload types and begins the connectivity checks.
-func (p *Peer) start(ctx context.Context, r *remoteSide, local []netip.AddrPort, client, offerer bool) error {
-	types := payloadTypes{audio: r.opus.pt, events: r.digits.pt, hasEvents: r.digits.name != ""}
-	p.sender.opusCfg = r.limit(p.sender.opusCfg) // before there is an encoder
-	if err := p.sender.use(Opus, types); err != nil {
+func (p *Peer) start(ctx context.Context, r *remoteSide, codec Codec, local []netip.AddrPort, client, offerer bool) error {
+	speech := r.find(codec)
+	types := payloadTypes{audio: speech.pt, events: r.digits.pt, hasEvents: r.digits.name != ""}
+	if codec == Opus {
+		p.sender.limit(*speech)
+	}
+	if err := p.sender.use(codec, types); err != nil {
 		return err
 	}
+	p.codec.Store(uint32(codec))
 	p.receive(r)
 	agent, err := newAgent(ctx, p.hub, p.own, local, p.engine.cfg.ICETimeout)
 	if err != nil {

@@ -3,6 +3,7 @@ package media
 import (
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/pion/rtp"
@@ -11,8 +12,12 @@ import (
 // receive tells the receiver which payload types are what. Digits come on
 // Meta's usual type even where nobody asked for them.
 func (p *Peer) receive(r *remoteSide) {
-	p.receiver.acceptEvents(r.digitType())
-	p.receiver.accept(r.opus.pt, Opus) // wins where both have one number
+	p.receiver.acceptEvents(r.digitType(), narrowRate)
+	for _, f := range r.speech { // wins where both have one number
+		if c, ok := ParseCodec(f.name); ok && slices.Contains(p.codecs, c) {
+			p.receiver.accept(f.pt, c)
+		}
+	}
 }
 
 // read takes apart what comes over ICE until Close, by its first byte (RFC 7983

@@ -95,6 +95,10 @@ func (p *Player) tick(now time.Time) time.Time {
 		}
 		p.next = 0
 	}
+	if pcm, rate := p.sound.fitting(p.to.Codec()); rate != p.frame.Rate { // the codec was changed
+		p.next = p.next * rate / p.frame.Rate
+		p.pcm, p.frame.Rate = pcm, rate
+	}
 	end := p.next + p.frame.Rate*int(frameTime/time.Millisecond)/1000
 	p.frame.PCM = p.pcm[p.next:end]
 	p.next = end

@@ -80,8 +80,8 @@ func (r *receiver) countFirst() {
 // them without a word (RFC 7874 section 3).
 func (r *receiver) accept(pt uint8, c Codec) { r.allow(pt, payloadKind{codec: c}) }
 
-// acceptEvents lets telephone-events in.
-func (r *receiver) acceptEvents(pt uint8) { r.allow(pt, payloadKind{events: true}) }
+// acceptEvents lets telephone-events in, whose durations are on that clock.
+func (r *receiver) acceptEvents(pt uint8, clock int) { r.allow(pt, payloadKind{events: clock}) }
 
 // acceptNoise lets comfort noise (RFC 3389) in, as silence.
 func (r *receiver) acceptNoise(pt uint8) { r.allow(pt, payloadKind{noise: true}) }

@@ -33,9 +33,9 @@ type remoteSide struct {
 	mid         string
 	bundled     bool
 	candidates  []candidate
-	opus        format
-	digits      format // telephone-event/8000; its name is "" if not offered
-	audio       int    // index of the audio section
+	speech      []format // what we can speak too, in its order
+	digits      format   // telephone-event/8000; its name is "" if not offered
+	audio       int      // index of the audio section
 	sections    []section
 }
 
@@ -93,16 +93,28 @@ func (r *remoteSide) readFormats(s *section) error {
 	for _, f := range s.payloads() {
 		switch {
 		case f.pt >= 64 && f.pt < 96: // RTCP's, where both share a port (RFC 5761 section 4)
-		case f.is("opus", 48000) && r.opus.name == "":
-			r.opus = f
-		case f.is("telephone-event", 8000) && r.digits.name == "":
+		case f.is(eventsName, narrowRate) && r.digits.name == "":
 			r.digits = f
+		default:
+			c, ok := ParseCodec(f.name)
+			if ok && c != G722 && f.clock == int(c.clock()) && (c == Opus || f.channels == 1) && r.find(c) == nil {
+				r.speech = append(r.speech, f)
+			}
 		}
 	}
-	if r.opus.name == "" {
-		return fmt.Errorf("%w: no opus/48000/2", ErrNoCodec)
+	if len(r.speech) == 0 {
+		return fmt.Errorf("%w: neither opus/48000/2 nor G.711", ErrNoCodec)
 	}
 	return nil
+}
+
+// find is the codec as the other side has it, nil if it has not.
+func (r *remoteSide) find(c Codec) *format {
+	i := slices.IndexFunc(r.speech, func(f format) bool { return strings.EqualFold(f.name, c.String()) })
+	if i < 0 {
+		return nil
+	}
+	return &r.speech[i]
 }
 
 // digitType is the payload type on which digits come: the one agreed on, else
@@ -119,13 +131,13 @@ const leastBitrate = 6000
 
 // limit keeps our encoder to what the far end says it can take (RFC 7587
 // section 6.1).
-func (r *remoteSide) limit(o config.Opus) config.Opus {
-	if v, ok := r.opus.param("maxaveragebitrate"); ok {
+func (f format) limit(o config.Opus) config.Opus {
+	if v, ok := f.param("maxaveragebitrate"); ok {
 		if n, err := strconv.Atoi(v); err == nil {
 			o.Bitrate = min(o.Bitrate, max(n, leastBitrate))
 		}
 	}
-	if v, _ := r.opus.param("useinbandfec"); v != "1" {
+	if v, _ := f.param("useinbandfec"); v != "1" {
 		o.FEC = config.Off
 	}
 	return o

@@ -73,8 +73,8 @@ func TestReadMetaOffers(t *testing.T) {
 		if r.ufrag != c.ufrag || r.pwd != c.pwd || !r.lite || r.mid != c.mid || !r.bundled || r.setup != "actpass" {
 			t.Errorf("%s: got %+v", c.file, r)
 		}
-		if r.opus.pt != c.opus || r.digits.pt != c.digits || len(r.fingerprint.sum) != 32 {
-			t.Errorf("%s: got opus %d, digits %d, fingerprint %x", c.file, r.opus.pt, r.digits.pt, r.fingerprint.sum)
+		if r.find(Opus).pt != c.opus || r.digits.pt != c.digits || len(r.fingerprint.sum) != 32 {
+			t.Errorf("%s: got opus %d, digits %d, fingerprint %x", c.file, r.find(Opus).pt, r.digits.pt, r.fingerprint.sum)
 		}
 		var got []string
 		for _, a := range r.candidates {
@@ -157,8 +157,7 @@ func TestOpusLimits(t *testing.T) {
 		{"useinbandfec=0", config.Opus{Bitrate: 24000, FEC: config.Off}},
 		{"", config.Opus{Bitrate: 24000, FEC: config.Off}},
 	} {
-		r := &remoteSide{opus: format{fmtp: c.fmtp}}
-		if got := r.limit(ours); got != c.want {
+		if got := (format{fmtp: c.fmtp}).limit(ours); got != c.want {
 			t.Errorf("%q: got %+v, want %+v", c.fmtp, got, c.want)
 		}
 	}
@@ -178,23 +177,27 @@ func TestOurDescriptions(t *testing.T) {
 	}
 	answer := base
 	answer.setup, answer.mid, answer.bundled = "active", "audio", true
-	answer.opus, answer.opusParams, answer.digits, answer.hasDigits = 111, answerOpus, 126, true
+	answer.speech, answer.digits, answer.hasDigits = []format{formatOf(Opus, 111)}, 126, true
 	wantGolden(t, "answer.sdp", answer.text())
 
 	two := answer
 	two.addrs = []netip.AddrPort{v4, v6}
-	two.hasDigits, two.mid, two.bundled, two.opus = false, "", false, 96
+	two.hasDigits, two.mid, two.bundled, two.speech = false, "", false, []format{formatOf(Opus, 96)}
 	two.after = []section{{kind: "video", port: 9, proto: "UDP/TLS/RTP/SAVPF", formats: []string{"100", "101"}, attributes: []attribute{{"mid", "v"}}}}
 	wantGolden(t, "answer-two-addresses.sdp", two.text())
 
 	offer := base
 	offer.setup, offer.mid, offer.bundled = "actpass", "0", true
-	offer.opus, offer.opusParams, offer.digits, offer.hasDigits = opusType, offerOpus, digitType, true
+	offer.speech, offer.digits, offer.hasDigits = (&Peer{codecs: []Codec{Opus}}).offers(), digitType, true
 	wantGolden(t, "offer-ours.sdp", offer.text())
+	offer.speech = (&Peer{codecs: []Codec{Opus, PCMA, PCMU}}).offers()
+	wantGolden(t, "offer-g711.sdp", offer.text())
+	answer.speech = []format{formatOf(PCMU, 0)}
+	wantGolden(t, "answer-g711.sdp", answer.text())
 }
 
 func FuzzOffer(f *testing.F) {
-	for _, name := range []string{"offer-2026.sdp", "offer-2024.sdp", "answer.sdp", "answer-two-addresses.sdp", "offer-ours.sdp", "answer-meta.sdp"} {
+	for _, name := range []string{"offer-2026.sdp", "offer-2024.sdp", "answer.sdp", "answer-two-addresses.sdp", "offer-ours.sdp", "answer-meta.sdp", "offer-g711.sdp", "answer-g711.sdp"} {
 		f.Add(golden(f, name))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -211,7 +214,7 @@ func FuzzOffer(f *testing.F) {
 		// What we make of it is itself a description that can be read.
 		l := localSide{
 			addrs: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:4")}, ufrag: "u", pwd: "p", setup: "active",
-			proto: r.proto, mid: r.mid, bundled: r.bundled, opus: r.opus.pt, opusParams: answerOpus,
+			proto: r.proto, mid: r.mid, bundled: r.bundled, speech: r.speech,
 			digits: r.digits.pt, hasDigits: r.digits.name != "", before: r.sections[:r.audio], after: r.sections[r.audio+1:],
 		}
 		ours, err := parseWebRTC(l.text())

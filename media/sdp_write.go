@@ -29,8 +29,7 @@ type localSide struct {
 	proto       string
 	mid         string // "": left out, and no BUNDLE group
 	bundled     bool
-	opus        uint8
-	opusParams  string
+	speech      []format // the preferred one first
 	digits      uint8
 	hasDigits   bool
 	ssrc        uint32
@@ -54,11 +53,14 @@ func (l *localSide) text() string {
 		line("a=group:BUNDLE %s", l.mid)
 	}
 	refuse(line, l.before)
-	formats := fmt.Sprint(l.opus)
-	if l.hasDigits {
-		formats = fmt.Sprint(l.opus, " ", l.digits)
+	m := fmt.Sprint("m=audio ", first.Port(), " ", l.proto)
+	for _, f := range l.speech {
+		m += fmt.Sprint(" ", f.pt)
 	}
-	line("m=audio %d %s %s", first.Port(), l.proto, formats)
+	if l.hasDigits {
+		m += fmt.Sprint(" ", l.digits)
+	}
+	line("%s", m)
 	line("c=IN %s", inet(first.Addr()))
 	line("a=rtcp:%d IN %s", first.Port(), inet(first.Addr()))
 	for i, addr := range l.addrs {
@@ -74,8 +76,9 @@ func (l *localSide) text() string {
 	}
 	line("a=sendrecv")
 	line("a=rtcp-mux")
-	line("a=rtpmap:%d opus/48000/2", l.opus)
-	line("a=fmtp:%d %s", l.opus, l.opusParams)
+	for _, f := range l.speech {
+		f.write(line)
+	}
 	if l.hasDigits {
 		line("a=rtpmap:%d telephone-event/8000", l.digits)
 		line("a=fmtp:%d 0-16", l.digits)
@@ -88,7 +91,7 @@ func (l *localSide) text() string {
 }
 
 // refuse answers m= lines that are not ours with port zero (RFC 3264 section 6).
-func refuse(line func(string, ...any), sections []section) {
+func refuse(line lineWriter, sections []section) {
 	for _, s := range sections {
 		line("m=%s 0 %s %s", s.kind, s.proto, s.formats[0])
 		if mid, ok := s.own("mid"); ok && isToken(mid) {

@@ -62,9 +62,10 @@ const (
 
 // payloadTypes are the RTP payload types agreed for what we send.
 type payloadTypes struct {
-	audio     uint8
-	events    uint8 // telephone-event/8000
-	hasEvents bool
+	audio      uint8
+	events     uint8 // telephone-event
+	hasEvents  bool
+	eventClock int // of their durations, in Hz; 0 is 8000
 }
 
 // fillAfter is how long after a packet the first comfort frame leaves: two
@@ -89,6 +90,16 @@ func newSender(p *pacer, m *sideMetrics, cfg config.Opus, write func(*rtp.Header
 	s.lastStamp = s.timestamp
 	s.task = p.task(s.tick)
 	return s
+}
+
+// limit keeps the Opus encoder to what the far end says it can take, unless
+// there is one already.
+func (s *sender) limit(f format) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.opus == nil {
+		s.opusCfg = f.limit(s.opusCfg)
+	}
 }
 
 // use sets codec and payload types; again when a later offer changes them.

@@ -27,6 +27,7 @@ type SocketOptions struct {
 	Sources []netip.Prefix // where the trunk's media may come from and go to
 	NAT     bool           // the PBX's own address may be wrong: learn it from its first packet
 	Plain   bool           // G.711 only where the trunk has it, and no telephone-event
+	Secure  Security       // SRTP with keys in the session description
 	Remote  netip.Addr     // of the trunk; always among its sources, and chooses our address
 	Log     *slog.Logger   // of the call; nil: the engine's
 }
@@ -51,7 +52,8 @@ type Socket struct {
 
 	path      atomic.Pointer[path] // nil: nothing was agreed on
 	codec     atomic.Uint32
-	alive     atomic.Int64 // last RTP or RTCP, as time since born
+	changed   atomic.Pointer[func()] // told of another codec
+	alive     atomic.Int64           // last RTP or RTCP, as time since born
 	strangers atomic.Uint64
 	out       []byte // a packet being written, the sender's
 
@@ -72,6 +74,8 @@ type path struct {
 	rtp, rtcp netip.AddrPort // invalid: unknown, nothing is sent
 	mux       bool           // RTCP comes and goes on the RTP port (RFC 5761)
 	learn     bool           // the far end's address is still to be learned
+	seal      *sealer        // nil: in the clear
+	open      *opener        // with seal
 }
 
 // NewSocket takes a port pair from the range. The Socket must be closed.
@@ -87,7 +91,7 @@ func (e *Engine) NewSocket(o SocketOptions) (*Socket, error) {
 		s.log = o.Log
 	}
 	for _, name := range o.Codecs {
-		if c, ok := ParseCodec(name); ok && c != Opus && !slices.Contains(s.codecs, c) {
+		if c, ok := ParseCodec(name); ok && !slices.Contains(s.codecs, c) {
 			s.codecs = append(s.codecs, c)
 		}
 	}
@@ -180,6 +184,9 @@ func (s *Socket) SetSink(k Sink, want Format) { s.receiver.setSink(k, want) }
 
 // Codec is what was agreed on to send, NoCodec before.
 func (s *Socket) Codec() Codec { return Codec(s.codec.Load()) }
+
+// onChange has f called whenever another codec was agreed on.
+func (s *Socket) onChange(f func()) { s.changed.Store(&f) }
 
 // Heard is closed when the first audio packet of the PBX came.
 func (s *Socket) Heard() <-chan struct{} { return s.receiver.heard() }

@@ -38,8 +38,15 @@ func (s *Socket) readRTP() {
 			return
 		}
 		if p.mux && len(data) > 1 && data[1] >= 192 && data[1] <= 223 { // RFC 5761 section 4
-			s.takeReport(data)
+			s.takeReport(p, data)
 			return
+		}
+		if p.open != nil {
+			var err error
+			if data, err = p.open.packet(data, &packet.Header); err != nil {
+				s.forged()
+				return
+			}
 		}
 		if len(data) == 0 || data[0]>>6 != 2 || packet.Unmarshal(data) != nil {
 			s.engine.metrics.sip.dropped.malformed.Inc()
@@ -65,7 +72,7 @@ func (s *Socket) readRTCP() {
 			s.stranger()
 			return
 		}
-		s.takeReport(data)
+		s.takeReport(p, data)
 	})
 }
 
@@ -120,7 +127,14 @@ func (s *Socket) learn(p *path, from netip.AddrPort) {
 	s.path.CompareAndSwap(p, &next) // a new agreement wins
 }
 
-func (s *Socket) takeReport(data []byte) {
+func (s *Socket) takeReport(p *path, data []byte) {
+	if p.open != nil {
+		var err error
+		if data, err = p.open.report(data); err != nil {
+			s.forged()
+			return
+		}
+	}
 	now := time.Now()
 	if !s.reporter.read(data, now) {
 		s.engine.metrics.sip.dropped.malformed.Inc()
@@ -132,6 +146,13 @@ func (s *Socket) takeReport(data []byte) {
 func (s *Socket) stranger() {
 	s.strangers.Add(1)
 	s.engine.metrics.sip.dropped.stranger.Inc()
+}
+
+// forged counts a packet that was not made with the agreed key, or not for the
+// first time. Nothing else comes of it: anybody can send those.
+func (s *Socket) forged() {
+	s.strangers.Add(1)
+	s.engine.metrics.sip.dropped.forged.Inc()
 }
 
 // write is the sender's way out.
@@ -146,7 +167,13 @@ func (s *Socket) write(h *rtp.Header, payload []byte) error {
 		return err
 	}
 	s.out = append(s.out[:n], payload...)
-	_, err = s.pair.rtp.WriteToUDPAddrPort(s.out, p.rtp)
+	data := s.out
+	if p.seal != nil {
+		if data, err = p.seal.packet(s.out); err != nil {
+			return err
+		}
+	}
+	_, err = s.pair.rtp.WriteToUDPAddrPort(data, p.rtp)
 	return err
 }
 
@@ -159,6 +186,12 @@ func (s *Socket) report(now time.Time, bye bool) {
 	packet := s.reporter.compose(make([]byte, 0, 128), now, s.sender.stats(now), s.receiver.reception())
 	if bye {
 		packet = s.reporter.goodbye(packet)
+	}
+	if p.seal != nil {
+		var err error
+		if packet, err = p.seal.report(packet); err != nil {
+			return // the next one makes up for it
+		}
 	}
 	conn := s.pair.rtcp
 	if p.mux {

@@ -197,7 +197,7 @@ func TestHoldAndResume(t *testing.T) {
 			last = drainRTP(p, last)
 		}
 	}
-	if got := string(mustReoffer(t, s, nil)); !strings.Contains(got, "RTP/AVP 8 0 101\r\n") {
+	if got := string(mustReoffer(t, s, nil)); !strings.Contains(got, "RTP/AVP 0 8 101\r\n") {
 		t.Errorf("an INVITE without an offer is answered with\n%s", got)
 	}
 	before := s.path.Load()
@@ -241,8 +241,12 @@ func drainRTP(p *pbx, last rtp.Packet) rtp.Packet {
 // offer: as many m= lines of the same kind, and ours to nobody forbidden.
 func FuzzSocketSDP(f *testing.F) {
 	e := pbxEngine(f, nil)
-	s := pbxSocket(f, e, nil)
+	s := pbxSocket(f, e, func(o *SocketOptions) {
+		o.Codecs, o.Secure = []string{"opus", "G722", "PCMA", "PCMU"}, SecureOptional
+	})
 	p := newPBX(f, "127.0.0.1")
+	f.Add(p.sdp("107 9 102", "a=rtpmap:107 opus/48000/2", "a=rtpmap:102 telephone-event/48000", newMasterKey("1", suites[1]).line()))
+	f.Add([]byte(strings.Replace(string(p.sdp("8", newMasterKey("1", suites[2]).line()+"|2^31|1:4 WSH=64")), "RTP/AVP", "RTP/SAVP", 1)))
 	f.Add(p.sdp("8 0 101"))
 	f.Add(p.sdp("0", "a=sendonly", "a=rtcp-mux", "a=mid:x"))
 	f.Add([]byte("v=0\r\nc=IN IP4 0.0.0.0\r\nm=video 1 RTP/AVP 99\r\nm=audio 9 RTP/AVP 8\r\na=rtcp:70000\r\n"))
@@ -251,22 +255,8 @@ func FuzzSocketSDP(f *testing.F) {
 		if path := s.path.Load(); path != nil && path.rtp.IsValid() && path.rtp.Addr() != loopback {
 			t.Fatalf("audio would go to %v", path.rtp)
 		}
-		if err == nil {
-			offer, _ := parseSDP(string(text))
-			got, err := parseSDP(string(answer))
-			if err != nil {
-				t.Fatalf("our answer: %v\n%s", err, answer)
-			}
-			if len(text) > 0 {
-				if len(got.sections) != len(offer.sections) {
-					t.Fatalf("%d m= lines answer %d", len(got.sections), len(offer.sections))
-				}
-				for i, sec := range got.sections {
-					if sec.kind != offer.sections[i].kind || sec.proto != offer.sections[i].proto {
-						t.Fatalf("m= line %d is %s %s, offered %s %s", i, sec.kind, sec.proto, offer.sections[i].kind, offer.sections[i].proto)
-					}
-				}
-			}
+		if err == nil && len(text) > 0 {
+			wantLegal(t, text, answer)
 		}
 		_ = s.SetAnswer(text)
 	})

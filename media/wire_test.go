@@ -84,7 +84,7 @@ func testReceiver(tb testing.TB, p *pacer, m *metrics, sink Sink) *receiver {
 	for _, c := range []Codec{Opus, PCMA, PCMU, G722} {
 		r.accept(testType(c), c)
 	}
-	r.acceptEvents(testEvents)
+	r.acceptEvents(testEvents, narrowRate)
 	r.acceptNoise(comfortNoise)
 	r.setSink(sink, Format{Rate: narrowRate})
 	tb.Cleanup(r.close)

@@ -258,3 +258,32 @@ func awaitPackets(ctx context.Context, t *testing.T, c *fakemeta.Customer, n int
 		}
 	}
 }
+
+// TestSameCodecOnBothSides: where the number has G.711 at Meta and the trunk
+// speaks it too, nothing is decoded, in calls of either direction; the sound and
+// the streams are as good.
+func TestSameCodecOnBothSides(t *testing.T) {
+	t.Parallel()
+	for _, codec := range []string{"PCMA", "PCMU"} {
+		t.Run(codec, func(t *testing.T) {
+			t.Parallel()
+			r, ctx := rigged(t, rig.Options{Meta: fakemeta.Options{Codecs: []string{"PCMA", "PCMU"}}, Config: func(c *config.Config) {
+				c.Trunks[0].Codecs = []string{codec}
+				c.WhatsApp.Numbers[0].Codecs = []string{"opus", "PCMA", "PCMU"}
+			}})
+			r.PBX.Handle(answering(0))
+			customer, phone := talking(ctx, t, r, fakemeta.CallOptions{})
+			must(t, customer.Press(ctx, "12#"))
+			must(t, phone.Audio().WaitDigits(ctx, "12#"))
+			hearing(ctx, t, customer, phone)
+			customer.HangUp()
+			rec := recordOf(t, settled(ctx, t, r), customer)
+			wantRecord(t, rec, "hangup", "customer")
+			if rec.CodecSIP != codec || rec.CodecWhatsApp != codec {
+				t.Errorf("the record says %s and %s, want %s twice", rec.CodecWhatsApp, rec.CodecSIP, codec)
+			}
+			wantSteadyAtCustomer(t, customer)
+			wantSteadyAtPhone(t, phone)
+		})
+	}
+}

@@ -82,7 +82,7 @@ func TestSilentCustomerStays(t *testing.T) {
 // sides, before anybody hears anything.
 func TestNoCommonCodec(t *testing.T) {
 	t.Parallel()
-	r, ctx := rigged(t, rig.Options{Config: unprobed})
+	r, ctx := rigged(t, rig.Options{Config: unprobed, Meta: fakemeta.Options{Codecs: []string{"PCMU"}}})
 	r.PBX.Handle(func(m *faketrunk.Message) faketrunk.Script {
 		if m.Get("X-WA-Payload") == "phone" {
 			return faketrunk.Script{Codecs: []string{"G729"}}

@@ -28,7 +28,7 @@ func (s *Server) Call(ctx context.Context, o CallOptions) (*Customer, error) {
 	if o.Patience == 0 {
 		o.Patience = s.opts.Patience
 	}
-	offer, err := s.offerOf(o.Codecs)
+	offer, err := s.offerOf(number, o.Codecs)
 	if err != nil {
 		return nil, fmt.Errorf("call: %w", err)
 	}

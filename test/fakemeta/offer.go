@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,20 +58,26 @@ func secret() string {
 }
 
 // offerOf is what the relay offers for a call that a user makes.
-func (s *Server) offerOf(codecs []string) (description, error) {
+func (s *Server) offerOf(n *Number, codecs []string) (description, error) {
 	d := description{ufrag: random(16), pwd: secret(), fingerprint: s.print, setup: "actpass", mid: "audio", event: eventType}
 	if len(codecs) == 0 {
-		codecs = []string{"opus"}
+		codecs = append([]string{"opus"}, n.Codecs...)
 	}
 	for _, name := range codecs {
 		pt, ok := map[string]uint8{"opus": opusType, "PCMA": pcmaType, "PCMU": pcmuType}[name]
 		if !ok {
 			return d, fmt.Errorf("codec %q: want opus, PCMA or PCMU", name)
 		}
+		if !n.has(name) {
+			return d, fmt.Errorf("codec %s is not enabled for number %s", name, n.ID)
+		}
 		d.audio = append(d.audio, coding{name, pt})
 	}
 	return d, nil
 }
+
+// has says whether a number has a codec: Opus always, G.711 where it is enabled.
+func (n *Number) has(name string) bool { return name == "opus" || slices.Contains(n.Codecs, name) }
 
 // text writes the description in Meta's words. The first address is the one of
 // the connection line.

@@ -19,11 +19,12 @@ type Options struct {
 	SharePort     bool       // one relay port for all customers, as at Meta
 	WebhookURL    string     // where the gateway listens; may be set later with SetWebhookURL
 	Client        *http.Client
-	AppSecret     string // signs the webhooks; default "app-secret"
-	VerifyToken   string // for Verify; default "verify-token"
-	Token         string // bearer token of the first number; default "access-token"
-	PhoneNumberID string // of the first number; default 401122334455667
-	DisplayNumber string // of the first number, digits; default 351210000321
+	AppSecret     string   // signs the webhooks; default "app-secret"
+	VerifyToken   string   // for Verify; default "verify-token"
+	Token         string   // bearer token of the first number; default "access-token"
+	PhoneNumberID string   // of the first number; default 401122334455667
+	DisplayNumber string   // of the first number, digits; default 351210000321
+	Codecs        []string // G.711 that the first number has beside Opus: PCMA, PCMU
 	Numbers       []Number
 	AccountID     string // WhatsApp Business Account; default 502233445566778
 
@@ -50,9 +51,10 @@ type Options struct {
 
 // Number is a business number.
 type Number struct {
-	ID      string // phone-number id
-	Display string // digits
-	Token   string // bearer token that may use it
+	ID      string   // phone-number id
+	Display string   // digits
+	Token   string   // bearer token that may use it
+	Codecs  []string // G.711 that it has beside Opus: PCMA, PCMU
 }
 
 // User is a WhatsApp user as webhooks show one.
@@ -74,7 +76,7 @@ type CallOptions struct {
 	Age       time.Duration // how long ago the call is said to have begun
 	Patience  time.Duration // default Options.Patience
 	Companion bool          // from a linked device: no callback permission
-	Codecs    []string      // opus, PCMA, PCMU; default opus only
+	Codecs    []string      // of opus and what the number has; default opus, then that
 	IPv6      Family        // a second candidate
 	Loss      Loss
 	Sound     Sound
@@ -131,7 +133,7 @@ func (o Options) withDefaults() Options {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	o.Numbers = append([]Number{{ID: o.PhoneNumberID, Display: o.DisplayNumber, Token: o.Token}}, o.Numbers...)
+	o.Numbers = append([]Number{{ID: o.PhoneNumberID, Display: o.DisplayNumber, Token: o.Token, Codecs: o.Codecs}}, o.Numbers...)
 	return o
 }
 

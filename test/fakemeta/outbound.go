@@ -95,6 +95,11 @@ func (s *Server) connect(n *Number, req callRequest) (outcome, *graphError) {
 	if fail != nil {
 		return outcome{}, fail
 	}
+	for _, c := range offer.audio {
+		if !n.has(c.name) {
+			return outcome{}, invalid(fmt.Sprintf("SDP codec %s is not in the number's additional_codecs", c.name))
+		}
+	}
 	s.mu.Lock()
 	behave := s.people.person(who, req.Recipient)
 	s.mu.Unlock()

@@ -114,7 +114,7 @@ func TestDescriptions(t *testing.T) {
 
 // TestOffer holds our own text to the capture of spec 1.9, line by line.
 func TestOffer(t *testing.T) {
-	g := start(t, Options{})
+	g := start(t, Options{Codecs: []string{"PCMU", "PCMA"}})
 	_, sdp := g.place(CallOptions{IPv6: DeadIPv6, Codecs: []string{"opus", "PCMA"}})
 	lines := strings.Split(strings.TrimSuffix(sdp, "\r\n"), "\r\n")
 	want := []string{
@@ -278,5 +278,26 @@ func TestTagOfAcceptComesBack(t *testing.T) {
 	g.must(g.do("terminate", c.ID(), ""))
 	if e := g.wait(KindTerminate, c.ID(), 1); e.raw["biz_opaque_callback_data"] != tag {
 		t.Errorf("the tag came back as %q", e.raw["biz_opaque_callback_data"])
+	}
+}
+
+// TestAdditionalCodecs: G.711 is for numbers that have it, from either side.
+func TestAdditionalCodecs(t *testing.T) {
+	g := start(t, Options{})
+	if _, err := g.meta.Call(t.Context(), CallOptions{Codecs: []string{"opus", "PCMA"}}); err == nil || !strings.Contains(err.Error(), "not enabled") {
+		t.Errorf("a customer offers what the number has not: %v", err)
+	}
+	with := start(t, Options{Codecs: []string{"PCMA"}})
+	if _, sdp := with.place(CallOptions{}); !strings.Contains(sdp, "SAVPF 111 8 126\r\n") {
+		t.Errorf("a number with G.711 is offered\n%s", sdp)
+	}
+	for _, c := range []struct {
+		n    Number
+		name string
+		want bool
+	}{{Number{}, "opus", true}, {Number{}, "PCMA", false}, {Number{Codecs: []string{"PCMU"}}, "PCMU", true}, {Number{Codecs: []string{"PCMU"}}, "PCMA", false}} {
+		if c.n.has(c.name) != c.want {
+			t.Errorf("%v has %s: %v", c.n.Codecs, c.name, !c.want)
+		}
 	}
 }

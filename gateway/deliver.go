@@ -133,8 +133,23 @@ func (g *Gateway) missed(offer whatsapp.Offer, number string, cause Cause) {
 	if err != nil {
 		g.log.Error("missed call cannot be written down", slog.Any("error", err))
 	}
-	g.events.publish(now, callMissed{Record: rec, Reason: cause.String(), WindowOpen: true})
+	g.events.publish(now, callEnded(rec))
+	g.events.publish(now, callMissed{Record: rec, Reason: cause.String(), WindowOpen: g.mayWrite(ctx, offer, now)})
 	g.log.Info("call missed", slog.String("call", id), slog.String("number", number), slog.String("cause", cause.String()))
+}
+
+// mayWrite says whether the customer service window is open after a call that
+// may be told late: by the call, or by what the customer did since.
+func (g *Gateway) mayWrite(ctx context.Context, offer whatsapp.Offer, now time.Time) bool {
+	known, err := g.store.Permission(ctx, offer.NumberID, offer.User.Callee())
+	if err != nil { // then the call alone tells
+		g.log.Warn("permission cannot be read", slog.Any("error", err))
+	}
+	called := offer.At
+	if called.IsZero() {
+		called = now
+	}
+	return known.Spoke(called).Spoken(now)
 }
 
 // news is anything later about a call.

@@ -67,6 +67,7 @@ func (*callsListCmd) Run(ctx context.Context, parent *callsCmd, term terminal) e
 	if err != nil {
 		return err
 	}
+	defer term.waiting("waiting for the gateway")()
 	if parent.JSON {
 		return printAnswer(ctx, client, callsPath, nil, term)
 	}
@@ -102,6 +103,7 @@ func (c *callsShowCmd) Run(ctx context.Context, parent *callsCmd, term terminal)
 	if err != nil {
 		return err
 	}
+	defer term.waiting("waiting for the gateway")()
 	path := callsPath + "/" + url.PathEscape(c.ID)
 	if parent.JSON {
 		return printAnswer(ctx, client, path, nil, term)
@@ -141,6 +143,7 @@ func (c *callsHangupCmd) Run(ctx context.Context, parent *callsCmd, term termina
 	if err != nil {
 		return err
 	}
+	defer term.waiting("waiting for the gateway")()
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()
 	resp, err := client.do(ctx, http.MethodDelete, callsPath+"/"+url.PathEscape(c.ID), nil)

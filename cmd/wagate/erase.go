@@ -49,9 +49,9 @@ func (e *recordsEraseCmd) Run(ctx context.Context, c *recordsCmd, term terminal)
 	}
 	ctx, cancel := context.WithTimeout(ctx, eraseLimit)
 	defer cancel()
-	waiting := time.AfterFunc(patience, func() { term.warn("still erasing…") })
+	done := term.waiting("still erasing")
 	resp, err := client.do(ctx, http.MethodDelete, recordsPath, url.Values{"user": {c.User}})
-	waiting.Stop()
+	done()
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -61,6 +62,15 @@ func (t terminal) confirm(question string) bool {
 	_, _ = fmt.Fprint(t.err, question+" (yes/no) ")
 	answer, _ := bufio.NewReader(t.in).ReadString('\n') // what ends without a line is an answer too
 	return strings.EqualFold(strings.TrimSpace(answer), "yes")
+}
+
+// patience is after which a command says that it still waits.
+const patience = 2 * time.Second
+
+// waiting says what a command waits for, should it last. done must be called.
+func (t terminal) waiting(what string) (done func()) {
+	timer := time.AfterFunc(patience, func() { t.warn("%s…", what) })
+	return func() { timer.Stop() }
 }
 
 // usageError is a fault of the command line or the configuration.

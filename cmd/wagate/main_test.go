@@ -280,6 +280,22 @@ func TestWhen(t *testing.T) {
 	}
 }
 
+func TestWaitingIsSaid(t *testing.T) {
+	for _, last := range []time.Duration{patience - 1, patience + 1} {
+		synctest.Test(t, func(t *testing.T) {
+			var errs strings.Builder
+			done := terminal{err: &errs}.waiting("still reading")
+			time.Sleep(last)
+			synctest.Wait()
+			done()
+			time.Sleep(time.Minute)
+			if said := errs.String() != ""; said != (last > patience) {
+				t.Errorf("after %v: %q", last, &errs)
+			}
+		})
+	}
+}
+
 func TestLengths(t *testing.T) {
 	for d, want := range map[time.Duration]string{0: "0:00", 65 * time.Second: "1:05", 2*time.Hour + 3*time.Second: "2:00:03"} {
 		if got := length(d); got != want {

@@ -62,9 +62,6 @@ func (c *permissionsRequestCmd) Run(ctx context.Context, parent *permissionsCmd,
 	return nil
 }
 
-// patience is after which a command says that it still waits.
-const patience = 2 * time.Second
-
 // ask sends one request and prints the permission that answers it.
 func (c *permissionsCmd) ask(ctx context.Context, method, path, user string, term terminal) error {
 	client, err := c.client()
@@ -73,9 +70,9 @@ func (c *permissionsCmd) ask(ctx context.Context, method, path, user string, ter
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()
-	waiting := time.AfterFunc(patience, func() { term.warn("waiting for Meta's answer…") })
+	done := term.waiting("waiting for Meta's answer")
 	resp, err := client.do(ctx, method, path, nil)
-	waiting.Stop()
+	done()
 	if err != nil {
 		return err
 	}

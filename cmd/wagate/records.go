@@ -55,6 +55,7 @@ func (*recordsListCmd) Run(ctx context.Context, c *recordsCmd, term terminal) er
 	if err != nil {
 		return err
 	}
+	defer term.waiting("still reading records")()
 	switch {
 	case c.Format == "csv":
 		return copyAnswer(ctx, client, query, term.out)

@@ -35,7 +35,7 @@ func (g *Gateway) allowed(ctx context.Context, o order) error {
 
 // askLater asks the customer while the agent hears that it needs permission.
 func (g *Gateway) askLater(o order) {
-	g.background.Go(func() {
+	g.beside(func() {
 		contain(g.metrics, g.log, func() { _ = g.ask(o) }) // it says what came of it
 	})
 }
@@ -58,7 +58,7 @@ func (g *Gateway) ask(o order) error {
 // permission alone stays undone until its effect is on disk, and runs again at
 // the next start.
 func (g *Gateway) tellLedger(ev whatsapp.Event) {
-	g.background.Go(func() {
+	g.beside(func() {
 		contain(g.metrics, g.log, func() {
 			ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
 			defer cancel()
@@ -100,7 +100,7 @@ func (g *Gateway) talked(o order, r store.Record) {
 }
 
 func (g *Gateway) note(change func(ctx context.Context) error) {
-	g.background.Go(func() {
+	g.beside(func() {
 		contain(g.metrics, g.log, func() {
 			ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
 			defer cancel()
@@ -117,7 +117,7 @@ func (g *Gateway) consentChanged(n consentChange) {
 	if !ok {
 		return
 	}
-	g.background.Go(func() {
+	g.beside(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
 		defer cancel()
 		known, err := g.store.Permission(ctx, n.numberID, n.who)

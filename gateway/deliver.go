@@ -214,7 +214,7 @@ func (g *Gateway) lateNews(ev whatsapp.Event) {
 
 // done marks an event whose effect needs no disk. Nobody waits for it.
 func (g *Gateway) done(key string) {
-	g.background.Go(func() {
+	g.beside(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
 		defer cancel()
 		if err := g.store.Done(ctx, key); err != nil && !errors.Is(err, store.ErrClosed) {

@@ -56,9 +56,10 @@ type Gateway struct {
 	background sync.WaitGroup
 	cleanups   []cleanup
 
-	mu     sync.Mutex
-	closed bool // no further calls
-	calls  sync.WaitGroup
+	mu      sync.Mutex
+	closed  bool // no further calls
+	stopped bool // no further work in the background
+	calls   sync.WaitGroup
 }
 
 // running is one version of the configuration and what was compiled from it.

@@ -209,7 +209,21 @@ func (g *Gateway) shutdown(stop context.CancelFunc) {
 			_ = s.Close()
 		}
 	}
+	g.mu.Lock()
+	g.stopped = true
+	g.mu.Unlock()
 	g.background.Wait()
+}
+
+// beside runs what nobody waits for but the end of the gateway. Once that waits
+// there is no more: a webhook that was still being handled then stays undone,
+// and the next run sees to it.
+func (g *Gateway) beside(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.stopped {
+		g.background.Go(f)
+	}
 }
 
 // giveSigns lets the next run know how long this one has lived.

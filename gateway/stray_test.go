@@ -152,6 +152,29 @@ func TestStrayThatEndedByItself(t *testing.T) {
 	}
 }
 
+// A webhook that is still being handled when everything stops leaves nothing
+// behind that nobody waits for: its event is for the next run.
+func TestWebhookDuringTheLastMoment(t *testing.T) {
+	g, err := New(deadEnd(t), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := g.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	ran := make(chan struct{})
+	g.beside(func() { close(ran) })
+	g.deliver(ringing("a", "k", "wacid.a"))
+	g.background.Wait()
+	select {
+	case <-ran:
+		t.Error("work began after the last of it was waited for")
+	default:
+	}
+}
+
 // A record that the disk does not take leaves the call unfinished, and yet its
 // stray is ended.
 func TestStrayWithoutARecord(t *testing.T) {

@@ -47,6 +47,8 @@ type daemon struct {
 	meta  *fakemeta.Server
 	pbx   *faketrunk.Trunk
 	admin string
+	hook  string // where Meta's webhooks are taken
+	sip   string
 	file  string // configuration
 	env   []string
 	cmd   *exec.Cmd
@@ -103,7 +105,8 @@ func newDaemon(t *testing.T, extra string) *daemon {
 		WebRTC: freeUDP(t), SIP: freeUDP(t), Extra: extra,
 	}
 	d.admin = "http://" + s.Admin
-	meta.SetWebhookURL("http://" + s.Webhook + "/hook")
+	d.hook, d.sip = "http://"+s.Webhook+"/hook", s.SIP
+	meta.SetWebhookURL(d.hook)
 	d.configure(s)
 	return d
 }

@@ -107,6 +107,58 @@ func TestKilledInTheMiddleOfTwentyCalls(t *testing.T) {
 	}
 }
 
+// TestKilledWithStrays: the replies of two connects are lost, of one before the
+// process is killed and of the other by that. Nobody hears of the calls but by
+// Meta's webhooks, which come to the next process.
+func TestKilledWithStrays(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	d := newDaemon(t, "  - {name: out, direction: outbound, match: {trunk: pbx}, number: support, countries: [ES]}\n")
+	d.meta.Callee("", fakemeta.Callee{Never: true})
+	d.start(ctx)
+	d.meta.SetWebhookURL("http://127.0.0.1:9/nobody") // Meta tries again until somebody takes it
+	d.meta.Fail(fakemeta.Fault{Kind: fakemeta.LoseReply, Action: "connect", Times: 1})
+	d.meta.Fail(fakemeta.Fault{Kind: fakemeta.Hang, Effect: true, Action: "connect"})
+	var customers []*fakemeta.Customer
+	dial := func(who string) *faketrunk.Call {
+		c, err := d.pbx.Dial(ctx, faketrunk.Outgoing{To: "sip:+" + who + "@" + d.sip, From: "201"})
+		must(t, err)
+		customer, err := d.meta.WaitCallee(ctx, who)
+		must(t, err)
+		customers = append(customers, customer)
+		return c
+	}
+	must(t, dial("34600111301").Wait(ctx, faketrunk.Refused))
+	d.records(ctx, 1)
+	dial("34600111302")
+	d.kill()
+	d.start(ctx)
+	if rs := d.records(ctx, 2); rs[0].WACID != "" || rs[1].WACID != "" {
+		t.Errorf("records %+v; want none that names a call", rs)
+	}
+	d.meta.SetWebhookURL(d.hook)
+	must(t, d.meta.WaitQuiet(ctx))
+	must(t, d.pbx.Settled(ctx))
+	named := map[string]int{}
+	for _, r := range d.records(ctx, 2) {
+		named[r.WACID]++
+	}
+	for _, c := range customers {
+		if end := c.End(); end.By != fakemeta.ByBusiness || named[c.ID()] != 1 {
+			t.Errorf("a customer's call was ended by %v and has %d records, want by us and one", end.By, named[c.ID()])
+		}
+		ends := 0
+		for _, q := range d.meta.Requests() {
+			if q.CallID == c.ID() && q.Action == "terminate" {
+				ends++
+			}
+		}
+		if ends != 1 {
+			t.Errorf("terminate was asked %d times, want once", ends)
+		}
+	}
+}
+
 func TestSignals(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()

@@ -174,6 +174,15 @@ func (r *receiver) receive(h *rtp.Header, payload []byte, at time.Time) {
 	}
 }
 
+// inject pushes a frame that did not come as a packet.
+func (r *receiver) inject(f *Frame) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed && r.out.sink != nil {
+		r.out.sink.Push(f)
+	}
+}
+
 // belongs says whether a packet is of the source we listen to, and changes the
 // source when another has shown that it means it.
 func (r *receiver) belongs(h *rtp.Header) bool {

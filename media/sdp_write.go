@@ -53,12 +53,12 @@ func (l *localSide) text() string {
 		line("a=group:BUNDLE %s", l.mid)
 	}
 	refuse(line, l.before)
-	m := fmt.Sprint("m=audio ", first.Port(), " ", l.proto)
+	m := fmt.Append(nil, "m=audio ", first.Port(), " ", l.proto)
 	for _, f := range l.speech {
-		m += fmt.Sprint(" ", f.pt)
+		m = fmt.Append(m, " ", f.pt)
 	}
 	if l.hasDigits {
-		m += fmt.Sprint(" ", l.digits)
+		m = fmt.Append(m, " ", l.digits)
 	}
 	line("%s", m)
 	line("c=IN %s", inet(first.Addr()))

@@ -40,6 +40,7 @@ type sender struct {
 	wanted  bool // open was called, perhaps before the codec was known
 	hold    bool // paused, or will be when the gate opens
 	marker  bool // the next audio packet begins a talkspurt (RFC 3551 section 4.1)
+	filled  int  // comfort frames in a row
 
 	sequence  uint16
 	timestamp uint32 // of the next audio packet
@@ -221,6 +222,10 @@ func (s *sender) Push(f *Frame) {
 		s.metrics.dropped.undecodable.Inc()
 		return
 	}
+	if s.filled >= longSilence {
+		s.marker = true
+	}
+	s.filled = 0
 	s.sendAudio(now, payload, duration)
 	s.pace.sent(now, duration)
 	s.fillAt = now.Add(fillAfter)
@@ -304,6 +309,10 @@ func (s *sender) tick(now time.Time) time.Time {
 	return s.fillAt
 }
 
+// longSilence is how many frames of comfort make what follows a talkspurt of its
+// own: a far end may set its buffer anew there.
+const longSilence = 10
+
 // stillness is a frame of silence, of either rate.
 var stillness [wideRate * int(frameTime/time.Millisecond) / 1000]int16
 
@@ -319,6 +328,7 @@ func (s *sender) comfort(now time.Time) {
 		s.metrics.dropped.undecodable.Inc()
 		return
 	}
+	s.filled++
 	s.sendAudio(now, payload, frameTime)
 	s.pace.fill(now, frameTime)
 }

@@ -28,6 +28,7 @@ type SocketOptions struct {
 	NAT     bool           // the PBX's own address may be wrong: learn it from its first packet
 	Plain   bool           // G.711 only where the trunk has it, and no telephone-event
 	Secure  Security       // SRTP with keys in the session description
+	Info    func(Key)      // the PBX takes digits by SIP INFO: told of each, must not block. nil: as RFC 4733
 	Remote  netip.Addr     // of the trunk; always among its sources, and chooses our address
 	Log     *slog.Logger   // of the call; nil: the engine's
 }
@@ -47,6 +48,8 @@ type Socket struct {
 	sender   *sender
 	receiver *receiver
 	reporter reporter
+	keys     *keysOut // nil: digits go as RTP
+	pressed  *keysIn
 	task     *task
 	wg       sync.WaitGroup
 
@@ -113,6 +116,10 @@ func (e *Engine) NewSocket(o SocketOptions) (*Socket, error) {
 	s.sender = newSender(e.pacer, e.metrics.sip, e.cfg.Opus, s.write)
 	s.receiver = newReceiver(e.pacer, e.metrics.sip, pbxDelayMax)
 	s.receiver.acceptNoise(comfortNoise)
+	s.pressed = newKeysIn(e.pacer, s.receiver)
+	if o.Info != nil {
+		s.keys = newKeysOut(e.pacer, o.Info)
+	}
 	s.reporter.ssrc = s.sender.ssrc()
 	s.task = e.pacer.task(s.tick)
 	s.wg.Go(s.readRTP)
@@ -177,7 +184,13 @@ func (s *Socket) Open() {
 }
 
 // Push sends a frame to the PBX. See Sink.
-func (s *Socket) Push(f *Frame) { s.sender.Push(f) }
+func (s *Socket) Push(f *Frame) {
+	if f.Kind == Event && s.keys != nil {
+		s.keys.push(f)
+		return
+	}
+	s.sender.Push(f)
+}
 
 // SetSink says where the PBX's audio goes, and in which form.
 func (s *Socket) SetSink(k Sink, want Format) { s.receiver.setSink(k, want) }
@@ -224,6 +237,10 @@ func (s *Socket) Close() error {
 	s.mu.Unlock()
 	defer close(s.done)
 
+	s.pressed.close()
+	if s.keys != nil {
+		s.keys.close()
+	}
 	s.sender.close()
 	if opened {
 		s.report(time.Now(), true)

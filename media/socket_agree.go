@@ -198,9 +198,9 @@ func (s *Socket) agreeCodec(sec *section, a *agreement) error {
 		return fmt.Errorf("%w: the PBX has %q", ErrNoCodec, clip(strings.Join(sec.formats, " ")))
 	}
 	a.chosen = formatOf(a.codec, a.types.audio)
-
-	a.agreeEvents()
-
+	if s.opt.Info == nil {
+		a.agreeEvents()
+	}
 	return nil
 }
 

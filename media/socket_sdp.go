@@ -44,7 +44,7 @@ func (s *Socket) offer() []byte {
 			l.formats = append(l.formats, o.numbers.format(c))
 		}
 	}
-	if !s.opt.Plain {
+	if !s.opt.Plain && s.opt.Info == nil {
 		l.events = append(l.events, o.numbers.events(narrowRate))
 		if l.has(Opus) {
 			l.events = append(l.events, o.numbers.events(int(Opus.clock())))

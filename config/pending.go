@@ -12,11 +12,9 @@ func (c *Config) findPending(written func(path string) bool) (names []string) {
 			names = append(names, path)
 		}
 	}
-	note("sip.tls", c.SIP.TLS != TLS{})
 	for i, t := range c.Trunks {
 		path := at("trunks", i)
 		note(path+".register", t.Register.Registrar != "")
-		note(path+".tls", t.TLS != TLS{})
 		note(path+".dtmf", t.DTMF == "info")
 		note(path+".session_expires", written(path+".session_expires"))
 		note(path+".allow_pstn", t.AllowPSTN)

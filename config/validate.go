@@ -29,6 +29,7 @@ func (c *Config) check(l *faultLog) {
 	c.Media.check(l)
 	c.SIP.check(l)
 	c.checkTrunks(l)
+	c.checkTLS(l)
 	c.checkRoutes(l)
 	c.Permissions.check(l)
 	l.atLeast("limits.calls", c.Limits.Calls, 1)

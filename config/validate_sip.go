@@ -38,7 +38,7 @@ func (s SIP) check(l *faultLog) {
 }
 
 func checkSIPListener(l *faultLog, path, text string) {
-	const hint = "write it like udp://0.0.0.0:5060 or tcp://[::]:5060"
+	const hint = "write it like udp://0.0.0.0:5060, tcp://[::]:5060 or tls://0.0.0.0:5061"
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
 		l.add(path, hint, "%s is not a SIP listener", quoted(text))
@@ -47,9 +47,7 @@ func checkSIPListener(l *faultLog, path, text string) {
 	_, errAddr := netip.ParseAddr(u.Hostname())
 	_, errPort := strconv.ParseUint(u.Port(), 10, 16)
 	switch {
-	case u.Scheme == "tls":
-		l.add(path, "use udp:// or tcp:// for now", "TLS is not built yet")
-	case u.Scheme != "udp" && u.Scheme != "tcp":
+	case u.Scheme != "udp" && u.Scheme != "tcp" && u.Scheme != "tls":
 		l.add(path, hint, "%s is not a transport", quoted(u.Scheme))
 	case errAddr != nil || errPort != nil:
 		l.add(path, hint, "%s is not an address with a port", quoted(u.Host))
@@ -105,19 +103,13 @@ func (t Trunk) check(l *faultLog, path string) {
 
 // checkSRTP wants signalling that nobody can read: the keys are in it.
 func (t Trunk) checkSRTP(l *faultLog, path string) {
-	const hint = "use targets with transport=tls, or off"
-	open := func(target Target) bool { return !target.TLS() }
-	switch t.SRTP {
-	case "required":
-		if slices.ContainsFunc(t.Targets, open) {
-			l.add(path, hint, "required, but the keys would travel in the clear to a target without TLS")
-		}
-	case "optional":
-		if len(t.Targets) > 0 && !slices.ContainsFunc(t.Targets, Target.TLS) {
-			l.add(path, hint, "optional has no effect, because no target has TLS to carry the keys")
-		}
-	default:
+	uris := t.uris()
+	open := slices.IndexFunc(uris, func(uri string) bool { return !isTLS(uri) })
+	switch {
+	case t.SRTP != "optional" && t.SRTP != "required":
 		l.oneOf(path, t.SRTP, "off", "optional", "required")
+	case open >= 0:
+		l.add(path, "write transport=tls into every target, or use off", "%s, but the keys would travel in the clear to %s", t.SRTP, quoted(uris[open]))
 	}
 }
 
@@ -195,20 +187,17 @@ func checkSIPURI(l *faultLog, path, text string) {
 	case text == "":
 		l.missing(path, hint)
 		return
-	case scheme == "sips":
-		l.add(path, "use sip: over udp or tcp for now", "TLS is not built yet")
-		return
-	case scheme != "sip" || !isHostPort(hostPort):
+	case scheme != "sip" && scheme != "sips" || !isHostPort(hostPort):
 		l.add(path, hint, "%s is not a SIP URI of a host", quoted(text))
 		return
 	case params == "":
 		return
 	}
 	for param := range strings.SplitSeq(params, ";") {
-		switch strings.ToLower(param) {
-		case "transport=udp", "transport=tcp", "lr":
-		case "transport=tls":
-			l.add(path, "use transport=udp or transport=tcp for now", "TLS is not built yet")
+		switch p := strings.ToLower(param); {
+		case scheme == "sips" && p == "transport=udp":
+			l.add(path, "leave transport out", "sips goes over TLS, not over udp")
+		case p == "transport=udp", p == "transport=tcp", p == "transport=tls", p == "lr":
 		default:
 			l.add(path, hint, "parameter %s is not known here", quoted(param))
 		}

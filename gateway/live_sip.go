@@ -63,8 +63,13 @@ func (l *live) trunks(ctx context.Context) {
 			return answered
 		})
 	}
-	for _, t := range waiting {
-		l.silentTrunk(t, server.Targets(t.Name))
+	silent := func(t config.Trunk) bool {
+		return slices.ContainsFunc(waiting, func(w config.Trunk) bool { return w.Name == t.Name })
+	}
+	for _, t := range trunks {
+		if told := l.certificates(t, server); !told && silent(t) {
+			l.silentTrunk(t, server.Targets(t.Name))
+		}
 	}
 	cancel()
 	if err := errors.Join(<-stopped, server.Close()); err != nil {
@@ -80,6 +85,19 @@ func (l *live) silentTrunk(t config.Trunk, targets []string) {
 	}
 	l.report(failed(what, "does not answer OPTIONS at "+strings.Join(targets, ", "),
 		"check the address, the PBX's trunk settings for this machine, and the firewall between them"))
+}
+
+// certificates tells of the targets to which no TLS connection can be made, also
+// where another target of the trunk answers.
+func (l *live) certificates(t config.Trunk, server *sip.Server) (told bool) {
+	for _, target := range server.Targets(t.Name) {
+		var fault *sip.TLSError
+		if errors.As(server.Trouble(t.Name, target), &fault) {
+			l.report(failed("trunk "+t.Name+" "+target, fault.What, fault.Hint))
+			told = true
+		}
+	}
+	return told
 }
 
 func refuseAll(s *sip.Session, _ sip.Incoming) {

@@ -79,14 +79,23 @@ func TestLiveChecks(t *testing.T) {
 	c.HTTP.Webhook.Listen, c.HTTP.Admin.Listen = "127.0.0.1:0", "192.0.2.1:1"
 	c.Media.WebRTC.Listen = netip.MustParseAddrPort(taken.LocalAddr().String())
 	c.Media.RTP.Bind = netip.MustParseAddr("127.0.0.1")
-	c.SIP.Listen = []string{"udp://127.0.0.1:0"}
+	c.SIP.Listen = []string{"udp://127.0.0.1:0", "tls://127.0.0.1:0"}
+	c.SIP.TLS = config.TLS{Cert: "../config/testdata/tls.crt", Key: "../config/testdata/tls.key"}
+	stranger := httptest.NewTLSServer(http.NotFoundHandler()) // signed by nobody
+	defer stranger.Close()
+	secret := config.DefaultTrunk()
+	secret.Name, secret.Targets = "secret", []config.Target{{URI: "sips:" + stranger.Listener.Addr().String()}}
 	up, down := config.DefaultTrunk(), config.DefaultTrunk()
 	up.Name, up.Targets = "up", []config.Target{{URI: "sip:" + optionsPeer(t)}}
 	down.Name, down.Targets = "down", []config.Target{{URI: "sip:127.0.0.1:9"}}
-	c.Trunks = []config.Trunk{up, down}
+	c.Trunks = []config.Trunk{up, down, secret}
 
 	got := make(map[string]Verdict)
 	CheckLive(t.Context(), c, func(f Finding) {
+		f.What = strings.Replace(f.What, stranger.Listener.Addr().String(), "STRANGER", 1)
+		if strings.Contains(f.What, "STRANGER") && !strings.Contains(f.Detail, "signed by no CA") {
+			t.Errorf("of a target with a bad certificate it is said: %s", f.Detail)
+		}
 		got[f.What] = f.Verdict
 		if (f.Hint == "") != (f.Verdict == VerdictOK) {
 			t.Errorf("hint of %+v", f)
@@ -95,6 +104,7 @@ func TestLiveChecks(t *testing.T) {
 	want := map[string]Verdict{
 		"graph api": VerdictOK, "clock": VerdictFailed, "number a": VerdictOK, "number b": VerdictFailed,
 		"webhook subscription": VerdictWarning, "webhook certificate": VerdictOK, "trunk up": VerdictOK, "trunk down": VerdictFailed,
+		"trunk secret sips:STRANGER": VerdictFailed, "sip.listen tls://127.0.0.1:0": VerdictOK,
 		"media.webrtc.listen": VerdictWarning, "http.webhook.listen": VerdictOK, "http.admin.listen": VerdictFailed,
 		"sip.listen udp://127.0.0.1:0": VerdictOK, "media.rtp.ports": VerdictOK,
 	}

@@ -90,7 +90,9 @@ type timing struct {
 	resolve     time.Duration // how long a resolved name is believed
 	ring        time.Duration // repeats of 180 (RFC 3261 13.3.1.1)
 	first, idle time.Duration // TCP: a message to be completed, and silence
+	handshake   time.Duration // TLS: from the connection to the first message
 	keepalive   time.Duration // TCP: our ping (RFC 5626 3.5.1)
+	pong        time.Duration // TCP: nothing acknowledged for so long
 	afterCancel time.Duration // after a crash: a 2xx that repeats itself would have come
 }
 
@@ -100,7 +102,7 @@ func defaultTiming() timing {
 		t1: 500 * time.Millisecond, t2: 4 * time.Second, t4: 5 * time.Second,
 		silent: 4 * time.Second, probe: 4 * time.Second, dead: 45 * time.Second,
 		resolve: 30 * time.Second, ring: time.Minute,
-		first: 5 * time.Second, idle: 2 * time.Minute, keepalive: 30 * time.Second,
+		first: 5 * time.Second, idle: 2 * time.Minute, handshake: 5 * time.Second, keepalive: 30 * time.Second, pong: 10 * time.Second,
 		afterCancel: 4500 * time.Millisecond,
 	}
 }

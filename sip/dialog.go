@@ -102,7 +102,7 @@ func firstRoute(routes []string) (route, bool) {
 // the remote target, as long as that is an address of the trunk. Names are not
 // looked up: whoever leads a call elsewhere is answered where it spoke from.
 func (s *Server) nextHop(t *trunk, d *dialog) endpoint {
-	peer := endpoint{d.Proto, d.Peer}
+	peer := endpoint{proto: d.Proto, addr: d.Peer}
 	next := d.Target
 	if first, ok := firstRoute(d.Routes); ok {
 		next = first.uri
@@ -115,24 +115,25 @@ func (s *Server) nextHop(t *trunk, d *dialog) endpoint {
 	if !literal || !t.allows(a) || (t.cfg.NAT && a.IsPrivate() && a != d.Peer.Addr()) {
 		return peer
 	}
-	to := endpoint{u.transport(), addrPort(a, u.port)}
-	if to.proto != "tcp" && to.proto != "udp" {
-		to.proto = d.Proto
+	to := endpoint{proto: u.proto(d.Proto), addr: addrPort(a, u.port)}
+	if d.Proto == "tls" && to.proto != "tls" { // what began in secret stays so
+		return peer
 	}
 	if u.port == 0 {
-		to.addr = addrPort(a, defaultPort)
+		to.addr = addrPort(a, portOf(to.proto))
 	}
-	if to.proto == "tcp" && a == d.Peer.Addr() && s.connected(d.Peer) {
-		return peer
+	if to.proto != "udp" && a == d.Peer.Addr() && s.connected(t, endpoint{proto: to.proto, addr: d.Peer}) {
+		return endpoint{proto: to.proto, addr: d.Peer}
 	}
 	return to
 }
 
-// connected tells whether a TCP connection to an address is open.
-func (s *Server) connected(to netip.AddrPort) bool {
+// connected tells whether a connection to an endpoint is open for a trunk.
+func (s *Server) connected(t *trunk, to endpoint) bool {
+	key := t.keyOf(to)
 	s.connMu.Lock()
 	defer s.connMu.Unlock()
-	return s.conns[to] != nil
+	return s.openConn(key) != nil
 }
 
 // ackFor builds the ACK of a 2xx: a transaction of its own, with the INVITE's
@@ -160,7 +161,7 @@ func (s *Server) endStray(t *trunk, m *message, r Reason) {
 	if !t.allows(to.addr.Addr()) {
 		return
 	}
-	s.flowTo(to).send(ack, nil)
+	s.flowTo(t, to).send(ack, nil)
 	if !s.firstStray(d.CallID + "|" + d.remoteTag()) {
 		return
 	}

@@ -67,7 +67,7 @@ func (s *Server) takeResponse(m *message, f *fault, fl flow) {
 			return
 		}
 		s.metrics.reject("stray")
-	case !tx.trunk.allows(fl.remote.Addr()):
+	case !tx.trunk.admits(fl):
 		s.metrics.reject("source")
 	default:
 		tx.receive(m)
@@ -101,7 +101,7 @@ func (s *Server) takeRequest(m *message, fl flow) {
 	switch {
 	case m.method == "ACK":
 		if tx == nil || !tx.acked() {
-			if c := s.session(m); c != nil && c.trunk.allows(fl.remote.Addr()) {
+			if c := s.session(m); c != nil && c.trunk.admits(fl) {
 				c.inbox.put(gotRequest{m: m, fl: fl})
 			}
 		}
@@ -123,7 +123,7 @@ func (s *Server) takeCancel(m *message, tx *serverTx, fl flow) {
 	if tx != nil {
 		c = tx.owner.Load()
 	}
-	if c == nil || !c.trunk.allows(fl.remote.Addr()) {
+	if c == nil || !c.trunk.admits(fl) {
 		s.refuse(m, fl, &fault{status: 481, label: "dialog"})
 		return
 	}
@@ -135,7 +135,7 @@ func (s *Server) takeCancel(m *message, tx *serverTx, fl flow) {
 // that call's trunk.
 func (s *Server) takeInDialog(m *message, fl flow) {
 	c := s.session(m)
-	if c == nil || !c.trunk.allows(fl.remote.Addr()) {
+	if c == nil || !c.trunk.admits(fl) {
 		if m.method == "OPTIONS" && c == nil {
 			s.options(m, fl) // RFC 3261 section 11.2: as outside
 			return
@@ -156,6 +156,12 @@ func (s *Server) takeInDialog(m *message, fl flow) {
 func busy() *fault {
 	extra := Reason{Q850: 42, Text: "overloaded", WAError: "overloaded"}.fields()
 	return &fault{503, "overload", "Service Unavailable", append(extra, field{"Retry-After", strconv.Itoa(busyRetry)})}
+}
+
+// plain refuses what should have come over TLS.
+func plain() *fault {
+	r := Reason{Q850: 21, Text: "TLS is wanted", WAError: "not_allowed", Warning: 399}
+	return &fault{403, "plain", "Forbidden", r.fields()}
 }
 
 // busyRetry is after how many seconds a PBX may try again where it was too much
@@ -202,6 +208,10 @@ func (s *Server) takeInvite(m *message, fl flow) {
 	t := s.acl.Load().caller(fl.remote.Addr())
 	if t == nil { // answers us, but may not call
 		s.metrics.reject("source")
+		return
+	}
+	if fl.proto() != "tls" && (t.sips || isSecure(m.uri) || isSecure(contactURI(m))) {
+		s.refuse(m, fl, plain())
 		return
 	}
 	s.mu.Lock()

@@ -81,11 +81,11 @@ func TestListenersFitTheirTargets(t *testing.T) {
 	}
 	s := serverOn(t, quick(), []string{"udp://[::1]:0", "udp://127.0.0.1:0", "tcp://127.0.0.1:0"}, trunkTo(p))
 	for to, want := range map[string]string{"127.0.0.1:5060": "127.0.0.1", "[::1]:5060": "[::1]", "10.0.0.1:5060": "127.0.0.1"} {
-		if host, _ := s.localHost(endpoint{"udp", netip.MustParseAddrPort(to)}); host != want {
+		if host, _ := s.localHost(endpoint{proto: "udp", addr: netip.MustParseAddrPort(to)}); host != want {
 			t.Errorf("towards %s we are %s, want %s", to, host, want)
 		}
 	}
-	if _, port := s.localHost(endpoint{"tcp", netip.MustParseAddrPort("127.0.0.1:5060")}); port != int(s.Addr("tcp").Port()) {
+	if _, port := s.localHost(endpoint{proto: "tcp", addr: netip.MustParseAddrPort("127.0.0.1:5060")}); port != int(s.Addr("tcp").Port()) {
 		t.Errorf("towards TCP our port is %d", port)
 	}
 }

@@ -54,7 +54,7 @@ func FuzzGate(f *testing.F) {
 			return
 		}
 		fl := flow{remote: addrPort(prefixes(t, "192.0.2.1/32")[0].Addr(), 5060)}
-		m.from = endpoint{"udp", fl.remote}
+		m.from = endpoint{proto: "udp", addr: fl.remote}
 		var out *message
 		if m.isRequest() {
 			replyFlow(m, fl)

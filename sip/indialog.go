@@ -163,7 +163,7 @@ func (c *Session) peerInvite(in gotRequest) {
 	}
 	c.local = sdp
 	c.refresh(in.m)
-	m := response(in.m, 200, in.tx.tag, in.tx.fl, field{"Contact", c.s.contactFor(in.tx.fl.endpoint())}, field{"Allow", allow}, field{"Content-Type", contentSDP})
+	m := response(in.m, 200, in.tx.tag, in.tx.fl, field{"Contact", c.s.contactOf(in.m.uri, in.tx.fl.endpoint())}, field{"Allow", allow}, field{"Content-Type", contentSDP})
 	m.body = sdp
 	seq, _ := in.m.cseq()
 	c.acceptWith(&acceptance{tx: in.tx, m: m, seq: seq, offer: len(in.m.body) == 0})

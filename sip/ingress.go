@@ -103,7 +103,7 @@ func (c *Session) progress(sdp []byte) {
 }
 
 func (c *Session) sendRinging() {
-	m := response(c.uas.req, c.rung, c.uas.tag, c.uas.fl, field{"Contact", c.s.contactFor(c.uas.fl.endpoint())})
+	m := response(c.uas.req, c.rung, c.uas.tag, c.uas.fl, field{"Contact", c.s.contactOf(c.uas.req.uri, c.uas.fl.endpoint())})
 	if c.early != nil {
 		m.add("Content-Type", contentSDP)
 		m.body = c.early
@@ -123,7 +123,7 @@ func (c *Session) answer(sdp []byte) {
 	}
 	c.local = sdp
 	m := response(c.uas.req, 200, c.uas.tag, c.uas.fl,
-		field{"Contact", c.s.contactFor(c.uas.fl.endpoint())}, field{"Allow", allow}, field{"Content-Type", contentSDP})
+		field{"Contact", c.s.contactOf(c.uas.req.uri, c.uas.fl.endpoint())}, field{"Allow", allow}, field{"Content-Type", contentSDP})
 	m.body = sdp
 	c.phase = phaseUnacked
 	c.saveDialog()

@@ -47,9 +47,10 @@ func (s *Server) Prepare(o Outgoing, notify func(Event)) (*Session, error) {
 			c.call = h.Value
 		}
 	}
-	uri := "sip:" + user + "@" + hostPort(target.host, target.port)
-	if target.transport() == "tcp" {
-		uri += ";transport=tcp"
+	at := user + "@" + hostPort(target.host, target.port)
+	uri := target.scheme + ":" + at
+	if transport := target.transport(); transport == "tcp" || transport == "tls" {
+		uri += ";transport=" + transport
 	}
 	host := t.cfg.FromHost
 	if host == "" {
@@ -59,7 +60,7 @@ func (s *Server) Prepare(o Outgoing, notify func(Event)) (*Session, error) {
 	c.asserted, c.loop = asserted, s.loops.make()
 	c.state = durable{
 		Version: stateVersion, Trunk: o.Trunk, URI: uri, Branch: newBranch(), Tries: 1, CSeq: firstSeq(),
-		From: from + ";tag=" + newTag(), To: "<sip:" + user + "@" + hostPort(target.host, target.port) + ">", CallID: newID(),
+		From: from + ";tag=" + newTag(), To: "<" + target.scheme + ":" + at + ">", CallID: newID(),
 	}
 	if t.cfg.Auth.User != "" {
 		c.state.Tries = maxAttempts
@@ -116,7 +117,7 @@ func (c *Session) build() *message {
 	m.add("To", st.To)
 	m.add("Call-ID", st.CallID)
 	m.add("CSeq", utoa(st.CSeq+uint32(c.attempt))+" INVITE") //nolint:gosec // at most maxAttempts
-	m.add("Contact", c.s.contactFor(c.to))
+	m.add("Contact", c.s.contactOf(st.URI, c.to))
 	m.add("P-Asserted-Identity", c.asserted)
 	m.add(c.creds.name, c.creds.value)
 	m.add("Allow", allow)
@@ -256,7 +257,7 @@ func (c *Session) sendACK() {
 	if c.ack == nil {
 		c.ack, c.ackTo = c.s.ackFor(c.trunk, c.dialog, c.inviteSeq, c.creds)
 	}
-	c.s.flowTo(c.ackTo).send(c.ack, nil)
+	c.s.flowTo(c.trunk, c.ackTo).send(c.ack, nil)
 }
 
 // refused takes a final answer from 300 up: a challenge is answered once,
@@ -328,8 +329,8 @@ func (s *Server) newSession(t *trunk) *Session {
 // parseEndpoint reads what State wrote.
 func parseEndpoint(proto, addr string) (endpoint, error) {
 	a, err := netip.ParseAddrPort(addr)
-	if err != nil || (proto != "udp" && proto != "tcp") {
+	if err != nil || (proto != "udp" && proto != "tcp" && proto != "tls") {
 		return endpoint{}, fmt.Errorf("saved state: bad address %s %q", proto, addr)
 	}
-	return endpoint{proto, a}, nil
+	return endpoint{proto: proto, addr: a}, nil
 }

@@ -13,17 +13,20 @@ import (
 )
 
 const (
-	defaultPort = 5060
+	defaultPort    = 5060
+	defaultTLSPort = 5061
 	// maxDatagram is what may leave in one datagram when the path's MTU is not
 	// known (RFC 3261 section 18.1.1).
 	maxDatagram = 1300
 	readBuffer  = 4 << 20 // bytes asked of the kernel: a burst waits there, not in us
 )
 
-// endpoint is where a message goes: a protocol, "udp" or "tcp", and an address.
+// endpoint is where a message goes: a protocol, "udp", "tcp" or "tls", and an
+// address.
 type endpoint struct {
 	proto string
 	addr  netip.AddrPort
+	name  string // tls: whom the far end's certificate must name; "": whom the trunk has there
 }
 
 func (e endpoint) String() string { return e.proto + " " + e.addr.String() }
@@ -38,12 +41,12 @@ type flow struct {
 
 func (f flow) proto() string {
 	if f.conn != nil {
-		return "tcp"
+		return f.conn.key.proto
 	}
 	return "udp"
 }
 
-func (f flow) endpoint() endpoint { return endpoint{f.proto(), f.remote} }
+func (f flow) endpoint() endpoint { return endpoint{proto: f.proto(), addr: f.remote} }
 
 // send hands data to the transport and never waits. fail, when set, is called
 // if the transport finds out that data did not leave.
@@ -69,36 +72,43 @@ type socket struct {
 	local netip.AddrPort
 }
 
+// listener is one TCP or TLS listener.
+type listener struct {
+	net.Listener
+	proto string // "tcp" or "tls"
+}
+
 // listen binds one configured listener.
-func (s *Server) listen(listener string) error {
-	proto, hostport, found := strings.Cut(listener, "://")
+func (s *Server) listen(text string) error {
+	proto, hostport, found := strings.Cut(text, "://")
 	if !found {
-		return fmt.Errorf("listener %q: write udp://host:port or tcp://host:port", listener)
+		return fmt.Errorf("listener %q: write udp://host:port, tcp://host:port or tls://host:port", text)
 	}
 	var lc net.ListenConfig
 	switch proto {
 	case "udp":
 		pc, err := lc.ListenPacket(context.Background(), udpNetwork(hostport), hostport)
 		if err != nil {
-			return fmt.Errorf("listen %s: %w", listener, err)
+			return fmt.Errorf("listen %s: %w", text, err)
 		}
 		c, ok := pc.(*net.UDPConn)
 		if !ok {
-			return errors.Join(fmt.Errorf("listen %s: not a UDP socket", listener), pc.Close())
+			return errors.Join(fmt.Errorf("listen %s: not a UDP socket", text), pc.Close())
 		}
 		// Too small a buffer is a loss under load, not a fault: the kernel's limit stands.
 		_ = c.SetReadBuffer(readBuffer)
 		s.sockets = append(s.sockets, &socket{conn: c, local: localOf(c.LocalAddr())})
-	case "tcp":
+	case "tcp", "tls":
+		if proto == "tls" && s.identity.Load() == nil {
+			return fmt.Errorf("listener %s: name a certificate and its key in sip.tls", text)
+		}
 		l, err := lc.Listen(context.Background(), "tcp", hostport)
 		if err != nil {
-			return fmt.Errorf("listen %s: %w", listener, err)
+			return fmt.Errorf("listen %s: %w", text, err)
 		}
-		s.listeners = append(s.listeners, l)
-	case "tls":
-		return fmt.Errorf("listener %s: tls is not built yet; use udp:// or tcp://", listener)
+		s.listeners = append(s.listeners, listener{l, proto})
 	default:
-		return fmt.Errorf("listener %s: unknown transport %q; use udp:// or tcp://", listener, proto)
+		return fmt.Errorf("listener %s: unknown transport %q; use udp://, tcp:// or tls://", text, proto)
 	}
 	return nil
 }
@@ -135,14 +145,16 @@ func addrPort(a netip.Addr, port int) netip.AddrPort {
 	return netip.AddrPortFrom(a, uint16(port&0xffff)) //nolint:gosec // parsed as at most 65535
 }
 
-// Addr returns the bound address of the first listener of a protocol, "udp" or
-// "tcp"; the zero value when there is none.
+// Addr returns the bound address of the first listener of a protocol, "udp",
+// "tcp" or "tls"; the zero value when there is none.
 func (s *Server) Addr(proto string) netip.AddrPort {
 	if proto == "udp" && len(s.sockets) > 0 {
 		return s.sockets[0].local
 	}
-	if proto == "tcp" && len(s.listeners) > 0 {
-		return localOf(s.listeners[0].Addr())
+	for _, l := range s.listeners {
+		if l.proto == proto {
+			return localOf(l.Addr())
+		}
 	}
 	return netip.AddrPort{}
 }
@@ -192,11 +204,11 @@ func (s *Server) admit(source netip.Addr) bool {
 // blank tells a keep-alive from a message.
 func blank(data []byte) bool { return len(bytes.Trim(data, "\r\n\x00 ")) == 0 }
 
-// flowTo returns the way to an endpoint: a connection is opened or used again,
-// a datagram leaves from the listener that fits the address.
-func (s *Server) flowTo(to endpoint) flow {
-	if to.proto == "tcp" {
-		return flow{conn: s.connTo(to.addr), remote: to.addr}
+// flowTo returns the way to an endpoint of a trunk: a connection is opened or
+// used again, a datagram leaves from the listener that fits the address.
+func (s *Server) flowTo(t *trunk, to endpoint) flow {
+	if to.proto != "udp" {
+		return flow{conn: s.connTo(t, to), remote: to.addr}
 	}
 	return flow{sock: s.socketFor(to.addr.Addr()), remote: to.addr}
 }
@@ -226,7 +238,7 @@ func (s *Server) localHost(to endpoint) (host string, port int) {
 	bound := s.boundFor(to)
 	if s.publicHost != "" {
 		port = s.publicPort
-		if port == 0 {
+		if port == 0 || to.proto == "tls" { // the one port that can be named is the plain one
 			port = int(bound.Port())
 		}
 		return s.publicHost, port
@@ -240,8 +252,11 @@ func (s *Server) localHost(to endpoint) (host string, port int) {
 
 // boundFor returns the listener's address that belongs to an endpoint.
 func (s *Server) boundFor(to endpoint) netip.AddrPort {
-	if to.proto == "tcp" && len(s.listeners) > 0 {
-		return localOf(s.listeners[0].Addr())
+	if bound := s.Addr(to.proto); to.proto != "udp" && bound.IsValid() {
+		return bound
+	}
+	if to.proto == "tls" { // nobody could call back; at least no address without TLS is named
+		return netip.AddrPortFrom(netip.Addr{}, defaultTLSPort)
 	}
 	if sock := s.socketFor(to.addr.Addr()); sock != nil {
 		return sock.local
@@ -269,12 +284,30 @@ func (s *Server) viaFor(to endpoint, branch string) string {
 	return "SIP/2.0/" + strings.ToUpper(to.proto) + " " + host + ":" + strconv.Itoa(port) + ";branch=" + branch + ";rport"
 }
 
-// contactFor writes our Contact. Without a listener of that protocol it names
-// the one there is.
-func (s *Server) contactFor(to endpoint) string {
-	host, port := s.localHost(to)
-	if to.proto == "tcp" && len(s.listeners) > 0 {
-		return "<sip:wagate@" + host + ":" + strconv.Itoa(port) + ";transport=tcp>"
-	}
-	return "<sip:wagate@" + host + ":" + strconv.Itoa(port) + ">"
+// contactFor writes our Contact. Without a TCP listener it names the one there
+// is.
+func (s *Server) contactFor(to endpoint) string { return "<" + s.contactURI(to, false) + ">" }
+
+// contactOf writes the Contact of a request to uri, or of an answer to one: a
+// sips URI is answered with one (RFC 3261 section 8.1.1.8).
+func (s *Server) contactOf(uri string, to endpoint) string {
+	return "<" + s.contactURI(to, isSecure(uri)) + ">"
 }
+
+func (s *Server) contactURI(to endpoint, secure bool) string {
+	host, port := s.localHost(to)
+	at := contactUser + "@" + host + ":" + strconv.Itoa(port)
+	switch {
+	case secure:
+		return "sips:" + at
+	case to.proto == "tls", to.proto == "tcp" && s.Addr("tcp").IsValid():
+		return "sip:" + at + ";transport=" + to.proto
+	}
+	return "sip:" + at
+}
+
+// contactUser is the user part of our Contact.
+const contactUser = "wagate"
+
+// isSecure tells whether a URI asks for TLS on every hop (RFC 5630).
+func isSecure(uri string) bool { return len(uri) > 5 && strings.EqualFold(uri[:5], "sips:") }

@@ -17,7 +17,7 @@ const (
 
 // reasons is the closed set of why something was not taken.
 var reasons = []string{
-	"source", "rate", "connections", "read", "size", "malformed", "version", "method", "scheme", "hops", "require",
+	"source", "rate", "connections", "handshake", "plain", "read", "size", "malformed", "version", "method", "scheme", "hops", "require",
 	"content", "merged", "dialog", "cseq", "stray", "draining", "overload", "panic",
 	"unauthenticated", "credentials", "nonce", "loop",
 }

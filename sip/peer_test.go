@@ -24,7 +24,7 @@ func quick() timing {
 		t1: 20 * time.Millisecond, t2: 80 * time.Millisecond, t4: 50 * time.Millisecond,
 		silent: 300 * time.Millisecond, probe: 200 * time.Millisecond, dead: 45 * time.Second, resolve: time.Minute,
 		ring: 100 * time.Millisecond, first: 300 * time.Millisecond, idle: 600 * time.Millisecond,
-		keepalive: time.Minute, afterCancel: 250 * time.Millisecond,
+		handshake: 300 * time.Millisecond, keepalive: time.Minute, pong: 10 * time.Second, afterCancel: 250 * time.Millisecond,
 	}
 }
 
@@ -66,7 +66,7 @@ func newPeer(t *testing.T) *peer {
 				}
 				seen[string(buf[:n])] = true
 			}
-			m.from = endpoint{"udp", unmapped(from)}
+			m.from = endpoint{proto: "udp", addr: unmapped(from)}
 			select {
 			case p.in <- m:
 			case <-over:

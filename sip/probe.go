@@ -2,6 +2,7 @@ package sip
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -60,8 +61,8 @@ func (s *Server) probe(ctx context.Context) {
 func (s *Server) ask(t *trunk, to endpoint, sent time.Time) {
 	host, _ := s.localHost(to)
 	target := "sip:" + to.addr.String()
-	if to.proto == "tcp" {
-		target += ";transport=tcp"
+	if to.proto != "udp" {
+		target += ";transport=" + to.proto
 	}
 	m := &message{method: "OPTIONS", uri: target}
 	m.add("Max-Forwards", "70")
@@ -78,9 +79,11 @@ func (s *Server) ask(t *trunk, to endpoint, sent time.Time) {
 			return true
 		case err == nil && m.status != 503:
 			s.metrics.probed(t.cfg.Name, time.Since(sent))
-			s.heard(t.cfg.Name, to, true, sent)
+			s.heard(t.cfg.Name, to, nil, sent)
+		case err == nil:
+			s.heard(t.cfg.Name, to, errUnavailable, sent)
 		default:
-			s.heard(t.cfg.Name, to, false, sent)
+			s.heard(t.cfg.Name, to, err, sent)
 		}
 		return true
 	})
@@ -93,18 +96,31 @@ func (s *Server) ask(t *trunk, to endpoint, sent time.Time) {
 // reload takes away.
 func (s *Server) Watch(changed func(trunk string, up bool)) { s.changed = changed }
 
-// heard notes what an OPTIONS to a trunk's target found. The trunk may have been
-// replaced by a reload meanwhile.
-func (s *Server) heard(name string, to endpoint, up bool, sent time.Time) {
+// errUnavailable is what a target says of itself.
+var errUnavailable = errors.New("OPTIONS answered 503")
+
+// Trouble returns why a target, one of Targets, did not answer its last OPTIONS,
+// nil if it did or was not asked. A *TLSError is in it where the certificates
+// were the reason.
+func (s *Server) Trouble(trunk, target string) error {
+	if t := s.trunk(trunk); t != nil {
+		return t.trouble(target)
+	}
+	return nil
+}
+
+// heard notes what an OPTIONS to a trunk's target found, nil that it answers.
+// The trunk may have been replaced by a reload meanwhile.
+func (s *Server) heard(name string, to endpoint, trouble error, sent time.Time) {
 	t := s.trunk(name)
 	if t == nil || t.cfg.OptionsInterval <= 0 {
 		return
 	}
 	dead := time.Time{}
-	if !up {
+	if trouble != nil {
 		dead = time.Now().Add(s.tm.dead)
 	}
-	t.probed(to, up, dead, sent)
+	t.probed(to, trouble, dead, sent)
 	s.verdict(t)
 }
 
@@ -122,7 +138,7 @@ func (s *Server) verdict(t *trunk) {
 	if up {
 		s.log.Info("trunk up", slog.String("trunk", name))
 	} else {
-		s.log.Warn("trunk down", slog.String("trunk", name))
+		s.log.Warn("trunk down", slog.String("trunk", name), slog.Any("error", t.trouble("")))
 	}
 	if s.changed != nil {
 		s.changed(name, up)

@@ -213,7 +213,7 @@ func TestReloadKeepsCallsAndSwapsTrunks(t *testing.T) {
 	}
 	s := newTestServer(t, quick(), trunkTo(p))
 	c, e, invite := setUp(t, s, p, call())
-	if err := s.Reload([]config.Trunk{{Name: "bad", Targets: []config.Target{{URI: "sips:x"}}}}); err == nil {
+	if err := s.Reload([]config.Trunk{{Name: "bad", Targets: []config.Target{{URI: "sips:x;transport=udp"}}}}); err == nil {
 		t.Error("a bad trunk was taken")
 	}
 	other := from(q, "127.0.0.9/32")
@@ -295,7 +295,7 @@ func TestNamesAreResolved(t *testing.T) {
 func TestListenersThatCannotBe(t *testing.T) {
 	p := newPeer(t)
 	for _, c := range []struct{ listen, want string }{
-		{"tls://127.0.0.1:0", "tls is not built yet"},
+		{"tls://127.0.0.1:0", "name a certificate and its key in sip.tls"},
 		{"127.0.0.1:5060", "udp://host:port"},
 		{"sctp://127.0.0.1:0", "unknown transport"},
 		{"udp://" + p.addr().String(), "in use"},

@@ -98,7 +98,7 @@ func (s *Server) endInvite(ctx context.Context, t *trunk, st durable, r Reason) 
 			return inbox.put(gotResponse{tx, m, err})
 		})
 		tx.mu.Lock()
-		tx.state, tx.fl = txProceeding, s.flowTo(to)
+		tx.state, tx.fl = txProceeding, s.flowTo(t, to)
 		tx.mu.Unlock()
 		s.cancel(tx, r)
 		open = append(open, tx)
@@ -151,7 +151,7 @@ func (s *Server) endLate(ctx context.Context, t *trunk, m *message, r Reason) er
 	d := dialogOfAnswer(m)
 	ack, to := s.ackFor(t, d, d.LocalSeq, field{})
 	if t.allows(to.addr.Addr()) {
-		s.flowTo(to).send(ack, nil)
+		s.flowTo(t, to).send(ack, nil)
 	}
 	s.firstStray(d.CallID + "|" + d.remoteTag()) // its repeats get an ACK only
 	d.LocalSeq -= lostSeq - 1                    // endDialog moves on by lostSeq

@@ -36,7 +36,7 @@ func (t *trunk) resolve(ctx context.Context, r *net.Resolver) {
 	for i := range fresh {
 		for _, old := range t.places {
 			if old.to == fresh[i].to && old.proxy == fresh[i].proxy {
-				fresh[i].asked, fresh[i].dead, fresh[i].down = old.asked, old.dead, old.down
+				fresh[i].asked, fresh[i].dead, fresh[i].down, fresh[i].why = old.asked, old.dead, old.down, old.why
 			}
 		}
 	}
@@ -56,16 +56,13 @@ func origin(p place, names []name) string {
 // lookup resolves one target: an address as it stands, a name with a port or a
 // name without SRV records by its addresses, else by SRV (RFC 3263).
 func lookup(ctx context.Context, r *net.Resolver, n name) []place {
-	proto := n.uri.transport()
-	if proto == "" {
-		proto = "udp"
-	}
+	proto := n.uri.proto("udp")
 	port := n.uri.port
 	if a, ok := n.uri.addr(); ok {
 		if port == 0 {
-			port = defaultPort
+			port = portOf(proto)
 		}
-		return []place{{text: n.text, proxy: n.proxy, to: endpoint{proto, addrPort(a, port)}}}
+		return []place{{text: n.text, proxy: n.proxy, to: n.at(proto, addrPort(a, port))}}
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 	defer cancel()
@@ -73,18 +70,32 @@ func lookup(ctx context.Context, r *net.Resolver, n name) []place {
 		if places := lookupSRV(ctx, r, n, proto); len(places) > 0 {
 			return places
 		}
-		port = defaultPort
+		port = portOf(proto)
 	}
 	addrs := lookupAddrs(ctx, r, n.uri.host)
 	if len(addrs) == 0 {
 		return nil
 	}
-	return []place{{text: n.text, proxy: n.proxy, to: endpoint{proto, addrPort(addrs[0], port)}, extra: addrs[1:]}}
+	return []place{{text: n.text, proxy: n.proxy, to: n.at(proto, addrPort(addrs[0], port)), extra: addrs[1:]}}
+}
+
+// at makes an endpoint of the target. Its certificate has to name the host as the
+// operator wrote it, also behind SRV records (RFC 5922 section 4).
+func (n name) at(proto string, addr netip.AddrPort) endpoint {
+	to := endpoint{proto: proto, addr: addr}
+	if proto == "tls" {
+		to.name = strings.TrimSuffix(strings.Trim(n.uri.host, "[]"), ".")
+	}
+	return to
 }
 
 // lookupSRV expands a name by its SRV records, in their order.
 func lookupSRV(ctx context.Context, r *net.Resolver, n name, proto string) []place {
-	_, records, err := r.LookupSRV(ctx, "sip", proto, n.uri.host)
+	service, transport := "sip", proto
+	if proto == "tls" {
+		service, transport = "sips", "tcp"
+	}
+	_, records, err := r.LookupSRV(ctx, service, transport, n.uri.host)
 	if err != nil {
 		return nil
 	}
@@ -95,10 +106,13 @@ func lookupSRV(ctx context.Context, r *net.Resolver, n name, proto string) []pla
 		if len(addrs) == 0 {
 			continue
 		}
-		text := "sip:" + host + ":" + strconv.Itoa(int(rec.Port)) + ";transport=" + proto
+		text := n.uri.scheme + ":" + host + ":" + strconv.Itoa(int(rec.Port))
+		if n.uri.scheme == "sip" {
+			text += ";transport=" + proto
+		}
 		places = append(places, place{
 			text: text, proxy: n.proxy, srv: n.uri.host,
-			to: endpoint{proto, netip.AddrPortFrom(addrs[0], rec.Port)}, extra: addrs[1:],
+			to: n.at(proto, netip.AddrPortFrom(addrs[0], rec.Port)), extra: addrs[1:],
 		})
 	}
 	return places

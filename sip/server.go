@@ -8,6 +8,7 @@ package sip
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -46,13 +47,16 @@ type Server struct {
 	work sync.WaitGroup
 
 	sockets   []*socket
-	listeners []net.Listener
+	listeners []listener
+	identity  atomic.Pointer[tls.Config] // of the tls:// listeners; nil: none
+	keyFiles  config.TLS                 // where it is read from
 	limits    *limiter
 
 	nonces        *nonces
 	loops         *loopMark
 	wrongPassword seldom
 	loopSeen      seldom
+	badHandshake  seldom
 
 	acl      atomic.Pointer[acl]
 	draining atomic.Bool
@@ -65,7 +69,7 @@ type Server struct {
 	verdicts  map[string]bool // whether a trunk was up when it was last reported
 
 	connMu    sync.Mutex
-	conns     map[netip.AddrPort]*conn
+	conns     map[connKey]*conn
 	perSource map[netip.Addr]int
 
 	mu       sync.Mutex // a leaf: map work only
@@ -94,10 +98,11 @@ func newServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prom
 	s := &Server{
 		tm: tm, log: log, metrics: newMetrics(reg), resolver: net.DefaultResolver, seed: maphash.MakeSeed(), limits: newLimiter(),
 		nonces: newNonces(time.Now()), loops: newLoopMark(),
-		verdicts: map[string]bool{}, conns: map[netip.AddrPort]*conn{}, perSource: map[netip.Addr]int{},
+		verdicts: map[string]bool{}, conns: map[connKey]*conn{}, perSource: map[netip.Addr]int{},
 		clients: map[string]*clientTx{}, servers: map[string]*serverTx{}, merged: map[string]*serverTx{},
 		sessions: map[sessionKey]*Session{}, strays: map[string]time.Time{}, newTrunk: make(chan struct{}, 1),
 	}
+	s.keyFiles = cfg.TLS
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	if cfg.PublicHost != "" {
 		host, port, ok := splitHost(cfg.PublicHost)
@@ -148,9 +153,15 @@ func (s *Server) Serve(ctx context.Context, incoming func(*Session, Incoming)) e
 // Serving tells whether calls are taken: Serve runs, and no drain has begun.
 func (s *Server) Serving() bool { return s.serving.Load() && !s.draining.Load() }
 
-// Reload swaps the trunks, whole or not at all. Calls that are up keep the
-// trunk that they were born with, and its addresses.
+// Reload swaps the trunks, and reads every certificate and CA file again, whole
+// or not at all. Calls that are up keep the trunk that they were born with, its
+// addresses and its connections; new calls get connections that were made under
+// the certificates of now.
 func (s *Server) Reload(trunks []config.Trunk) error {
+	identity, err := identityOf(s.keyFiles)
+	if err != nil {
+		return err
+	}
 	var fresh []*trunk
 	for _, cfg := range trunks {
 		t, err := newTrunk(cfg)
@@ -169,6 +180,7 @@ func (s *Server) Reload(trunks []config.Trunk) error {
 	s.retired = append(s.retired, s.trunks...)
 	s.trunks = fresh
 	s.mu.Unlock()
+	s.identity.Store(identity)
 	s.metrics.setTrunks(fresh)
 	s.forgetVerdicts(fresh)
 	s.recompile()
@@ -185,6 +197,19 @@ func (s *Server) recompile() {
 	defer s.mu.Unlock()
 	s.retired = slices.DeleteFunc(s.retired, func(t *trunk) bool { return t.live.Load() == 0 })
 	s.acl.Store(compile(s.trunks, s.retired))
+	owners := map[string]bool{"": true}
+	for _, t := range slices.Concat(s.trunks, s.retired) {
+		if t.tls != nil {
+			owners[t.tls.owner] = true
+		}
+	}
+	s.connMu.Lock()
+	defer s.connMu.Unlock()
+	for key, c := range s.conns {
+		if !owners[key.owner] { // made under certificates that hold no more, and no call is on it
+			c.finish()
+		}
+	}
 }
 
 // keepNames resolves the trunks' names again and again, and sweeps what only

@@ -107,15 +107,25 @@ func (s *Server) readTCP(c *conn, nc net.Conn) {
 			if was == 0 && !fresh {
 				due = time.Now().Add(s.tm.first)
 			}
+			c.pulse.heard()
 			f.feed(buf[:n])
 			if !s.takeStream(&f, fl, &fresh) {
 				return
 			}
 		}
 		if err != nil {
+			c.blame(readFault(c, err))
 			return
 		}
 	}
+}
+
+// readFault names a refusal that TLS 1.3 brings after the handshake.
+func readFault(c *conn, err error) error {
+	if c.secure != nil && isAlert(err) {
+		return tlsFault(c.secure.ServerName, err)
+	}
+	return err
 }
 
 // takeStream takes every whole message that the framer has. It returns false
@@ -123,6 +133,9 @@ func (s *Server) readTCP(c *conn, nc net.Conn) {
 func (s *Server) takeStream(f *framer, fl flow, fresh *bool) bool {
 	for {
 		data, pings, bad := f.next()
+		if f.half && fl.conn.pulse.pong() {
+			f.half = false
+		}
 		if pings > 0 {
 			*fresh = false
 			fl.send([]byte("\r\n"), nil)

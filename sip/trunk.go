@@ -18,6 +18,8 @@ type trunk struct {
 	cfg   config.Trunk
 	proxy string       // outbound_proxy as a URI, "" for none
 	live  atomic.Int64 // sessions
+	tls   *tlsClient   // nil: no target has TLS
+	sips  bool         // everything we send goes over TLS, so nothing else is taken
 
 	mu     sync.Mutex
 	names  []name  // one per configured target, and the proxy
@@ -43,6 +45,7 @@ type place struct {
 	dead  time.Time // known dead until then
 	asked time.Time // when the OPTIONS left that found out the following; zero: none
 	down  bool      // it went unanswered
+	why   error     // and the reason
 }
 
 // newTrunk checks what only sip can check.
@@ -67,6 +70,14 @@ func newTrunk(cfg config.Trunk) (*trunk, error) {
 		n.proxy = true
 		t.names = append(t.names, n)
 	}
+	if slices.ContainsFunc(t.names, func(n name) bool { return n.uri.proto("") == "tls" }) {
+		client, err := newTLSClient(cfg)
+		if err != nil {
+			return nil, err
+		}
+		t.tls = client
+	}
+	t.sips = !slices.ContainsFunc(t.names, func(n name) bool { return n.proxy == (t.proxy != "") && n.uri.proto("") != "tls" })
 	return t, nil
 }
 
@@ -75,10 +86,10 @@ func newName(text string) (name, error) {
 	switch {
 	case !ok || u.scheme != "sip" && u.scheme != "sips":
 		return name{}, fmt.Errorf("%q: write sip:host:port;transport=udp", text)
-	case u.scheme == "sips" || u.transport() == "tls":
-		return name{}, fmt.Errorf("%q: tls is not built yet; use transport=udp or tcp", text)
-	case u.transport() != "" && u.transport() != "udp" && u.transport() != "tcp":
-		return name{}, fmt.Errorf("%q: unknown transport; use udp or tcp", text)
+	case u.scheme == "sips" && u.transport() == "udp":
+		return name{}, fmt.Errorf("%q: sips needs TLS; leave the transport out", text)
+	case u.transport() != "" && u.proto("") != u.transport() && u.scheme == "sip":
+		return name{}, fmt.Errorf("%q: unknown transport; use udp, tcp or tls", text)
 	}
 	return name{text: text, uri: u}, nil
 }
@@ -99,6 +110,12 @@ func (t *trunk) allows(a netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// admits tells whether a message that came this way may be the trunk's: from one
+// of its addresses, and over TLS where the trunk speaks nothing else.
+func (t *trunk) admits(fl flow) bool {
+	return t.allows(fl.remote.Addr()) && (!t.sips || fl.proto() == "tls")
 }
 
 // targets returns the URIs in order of preference, the dead ones last.
@@ -195,14 +212,27 @@ func (t *trunk) mark(to endpoint, deadUntil time.Time) {
 
 // probed notes what an OPTIONS found that was sent then. A silence takes longer
 // to find out than an answer: what a later one found stands.
-func (t *trunk) probed(to endpoint, up bool, deadUntil, sent time.Time) {
+func (t *trunk) probed(to endpoint, trouble error, deadUntil, sent time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range t.places {
 		if p := &t.places[i]; p.to == to && !sent.Before(p.asked) {
-			p.asked, p.down, p.dead = sent, !up, deadUntil
+			p.asked, p.down, p.why, p.dead = sent, trouble != nil, trouble, deadUntil
 		}
 	}
+}
+
+// trouble returns why a target does not answer, of the first that does not where
+// none is named.
+func (t *trunk) trouble(target string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.places {
+		if p := &t.places[i]; p.why != nil && !p.proxy && (target == "" || p.text == target) {
+			return p.why
+		}
+	}
+	return nil
 }
 
 // up tells whether a target answers, as far as it was asked: before the first
@@ -269,7 +299,7 @@ func (t *trunk) inherit(old *trunk) {
 			if p.to == t.places[i].to {
 				t.places[i].dead = p.dead
 				if t.cfg.OptionsInterval > 0 { // else nobody would ever find it up again
-					t.places[i].asked, t.places[i].down = p.asked, p.down
+					t.places[i].asked, t.places[i].down, t.places[i].why = p.asked, p.down, p.why
 				}
 			}
 		}

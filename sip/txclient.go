@@ -2,6 +2,8 @@ package sip
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -68,7 +70,7 @@ func (tx *clientTx) start(patience time.Duration) {
 		tx.fail(fmt.Errorf("send to %v: %w", tx.to, ErrForbidden))
 		return
 	}
-	fl := tx.s.flowTo(tx.to)
+	fl := tx.s.flowTo(tx.trunk, tx.to)
 	tx.mu.Lock()
 	if tx.state == txGone {
 		tx.mu.Unlock()
@@ -137,6 +139,22 @@ func (tx *clientTx) fail(err error) {
 	}
 	tx.end()
 	tx.deliver(tx, nil, fmt.Errorf("%s: %w", tx.req.method, err))
+}
+
+// failOn fails the requests that left on a connection that is gone and have had
+// no answer: none will come (RFC 3261 section 18.4).
+func (s *Server) failOn(c *conn) {
+	s.mu.Lock()
+	open := slices.Collect(maps.Values(s.clients))
+	s.mu.Unlock()
+	for _, tx := range open {
+		tx.mu.Lock()
+		hit := tx.fl.conn == c && tx.state == txCalling
+		tx.mu.Unlock()
+		if hit {
+			tx.fail(c.lost())
+		}
+	}
 }
 
 // end forgets the transaction.

@@ -297,6 +297,26 @@ func (u uri) transport() string {
 	return strings.ToLower(t)
 }
 
+// proto returns the protocol that a URI leads to, other where it leaves that
+// open. sips leads to TLS whatever transport says (RFC 3261 section 26.2.2).
+func (u uri) proto(other string) string {
+	switch t := u.transport(); {
+	case u.scheme == "sips":
+		return "tls"
+	case t == "udp" || t == "tcp" || t == "tls":
+		return t
+	}
+	return other
+}
+
+// portOf returns the port of a protocol where none is written.
+func portOf(proto string) int {
+	if proto == "tls" {
+		return defaultTLSPort
+	}
+	return defaultPort
+}
+
 // addr returns the host as an address, if it is one.
 func (u uri) addr() (netip.Addr, bool) {
 	a, err := netip.ParseAddr(strings.Trim(u.host, "[]"))

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,15 +16,15 @@ import (
 	"wagate/test/rig"
 )
 
-// call sends one request to the admin API.
-func call(ctx context.Context, t *testing.T, r *rig.Rig, method, path string) *http.Response {
+// request sends one request to the admin API; the answer is closed with the test.
+func request(ctx context.Context, t *testing.T, r *rig.Rig, method, path string) (status int, body io.Reader) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+r.Gateway.AdminAddr()+path, http.NoBody)
 	must(t, err)
 	res, err := http.DefaultClient.Do(req)
 	must(t, err)
 	t.Cleanup(func() { res.Body.Close() })
-	return res
+	return res.StatusCode, res.Body
 }
 
 // TestErasedCustomer: a customer declines, and is then to be forgotten. Nothing
@@ -53,7 +54,8 @@ func TestErasedCustomer(t *testing.T) {
 	before := state.NextAskAt
 
 	eventually(ctx, t, "the erasure", func() bool { // the call may be ending still
-		return call(ctx, t, r, http.MethodDelete, "/api/v1/records?user=%2B"+dialledCustomer).StatusCode == 200
+		status, _ := request(ctx, t, r, http.MethodDelete, "/api/v1/records?user=%2B"+dialledCustomer)
+		return status == 200
 	})
 	var list struct{ Records []store.Record }
 	get(ctx, t, r, "/api/v1/records", &list)
@@ -64,8 +66,8 @@ func TestErasedCustomer(t *testing.T) {
 	if state.State != "none" || state.Asked != 1 || state.NextAskAt < before {
 		t.Errorf("permission %+v, want no more than that we asked; the next not before %s", state, before)
 	}
-	if res := call(ctx, t, r, http.MethodPost, path+"/request"); res.StatusCode != 429 {
-		t.Errorf("asked again: %s, want 429", res.Status)
+	if status, _ := request(ctx, t, r, http.MethodPost, path+"/request"); status != 429 {
+		t.Errorf("asked again: %d, want 429", status)
 	}
 	wantNoTrace(t, dir, dialledCustomer)
 	must(t, r.StopGateway())
@@ -106,12 +108,13 @@ func TestUndeliveredRequestIsTold(t *testing.T) {
 	r.Meta.Write(dialledCustomer, "hello")
 	_, err := r.Meta.WaitDelivery(ctx, func(d fakemeta.Delivery) bool { return d.Has(fakemeta.KindText, "") && d.Status == 200 })
 	must(t, err)
-	stream := call(ctx, t, r, http.MethodGet, "/api/v1/events")
+	_, stream := request(ctx, t, r, http.MethodGet, "/api/v1/events")
 	if status, word := refused(ctx, t, dial(ctx, t, r, "+"+dialledCustomer)); status != 403 || word != "no_permission" {
 		t.Errorf("refused with %d %s", status, word)
 	}
-	told := bufio.NewScanner(stream.Body)
-	for told.Scan() && !strings.Contains(told.Text(), `"request_error":131026`) {
+	told := bufio.NewScanner(stream)
+	for more := true; more && !strings.Contains(told.Text(), `"request_error":131026`); {
+		more = told.Scan()
 	}
 	if !strings.Contains(told.Text(), `"state":"none"`) || !strings.Contains(told.Text(), dialledCustomer) {
 		t.Errorf("subscribers are told %q, %v", told.Text(), told.Err())

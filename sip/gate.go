@@ -21,9 +21,9 @@ const (
 
 // check is the gate in front of every handler: it lets a request through only
 // when everything that a handler reads is there, once, and well formed. The
-// order of the questions is that of RFC 3261 section 8.2.
+// order of the questions is that of RFC 3261 section 8.2, grammar first.
 func check(m *message) *fault {
-	for _, question := range []func(*message) *fault{checkFrame, checkMethod, checkURI, checkHops, checkRequire, checkContent} {
+	for _, question := range []func(*message) *fault{checkFrame, checkURI, checkMethod, checkScheme, checkHops, checkRequire, checkContent} {
 		if f := question(m); f != nil {
 			return f
 		}
@@ -55,7 +55,7 @@ func checkFrame(m *message) *fault {
 			return malformed("Bad " + name)
 		}
 	}
-	if id := m.get("Call-ID"); id == "" || strings.ContainsAny(id, " \t,;") {
+	if id := m.get("Call-ID"); id == "" || strings.ContainsAny(id, " \t,;") || strings.ContainsFunc(id, isControl) {
 		return malformed("Bad Call-ID")
 	}
 	number, method, _ := strings.Cut(strings.ReplaceAll(m.get("CSeq"), "\t", " "), " ")
@@ -98,13 +98,17 @@ func checkMethod(m *message) *fault {
 	return nil
 }
 
-// checkURI looks at the Request-URI.
+// checkURI looks at the form of the Request-URI.
 func checkURI(m *message) *fault {
-	u, ok := parseURI(m.uri)
-	switch {
-	case !ok || u.headers:
+	if u, ok := parseURI(m.uri); !ok || u.headers {
 		return malformed("Bad Request-URI")
-	case u.scheme != "sip" && u.scheme != "sips" && u.scheme != "tel":
+	}
+	return nil
+}
+
+// checkScheme looks at what kind of URI it is.
+func checkScheme(m *message) *fault {
+	if u, _ := parseURI(m.uri); u.scheme != "sip" && u.scheme != "sips" && u.scheme != "tel" {
 		return &fault{416, "scheme", "Unsupported URI Scheme", nil}
 	}
 	return nil

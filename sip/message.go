@@ -78,14 +78,18 @@ func (m *message) cseq() (uint32, string) {
 	return uint32(n), strings.TrimSpace(method)
 }
 
-// setCSeq rewrites CSeq with one blank, whatever stood between its parts.
-func (m *message) setCSeq(n int, method string) {
+// set replaces the first value of a header that is there.
+func (m *message) set(name, value string) {
 	for i := range m.fields {
-		if m.fields[i].name == "CSeq" {
-			m.fields[i].value = strconv.Itoa(n) + " " + method
+		if m.fields[i].name == name {
+			m.fields[i].value = value
+			return
 		}
 	}
 }
+
+// setCSeq rewrites CSeq with one blank, whatever stood between its parts.
+func (m *message) setCSeq(n int, method string) { m.set("CSeq", strconv.Itoa(n)+" "+method) }
 
 // bytes returns the message as it goes on the wire, with its Content-Length.
 func (m *message) bytes() []byte {

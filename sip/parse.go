@@ -131,6 +131,9 @@ func (m *message) parseFields(head []byte) *fault {
 		list, ok := splitList(value)
 		if members += len(list); !ok || members > maxMembers {
 			f = first(f, malformed("Bad "+name))
+			if name == "Via" {
+				m.add(name, list[0]) // for the refusal: see mendVia
+			}
 			continue
 		}
 		for _, member := range list {
@@ -141,17 +144,11 @@ func (m *message) parseFields(head []byte) *fault {
 }
 
 // cutField splits a header line. Blanks before the colon are grammar (RFC 3261
-// section 7.3.1) and taken away, so nothing can hide behind them; any other
-// control character anywhere is refused.
+// section 7.3.1) and taken away, so nothing can hide behind them.
 func cutField(line []byte) (name, value string, ok bool) {
 	raw, rest, found := bytes.Cut(line, []byte(":"))
-	if !found {
+	if !found || !isText(rest) {
 		return "", "", false
-	}
-	for _, c := range line {
-		if (c < ' ' && c != '\t') || c == 0x7f {
-			return "", "", false
-		}
 	}
 	name = string(bytes.TrimRight(raw, " \t"))
 	if !isToken(name) {
@@ -163,6 +160,26 @@ func cutField(line []byte) (name, value string, ok bool) {
 	}
 	return name, string(bytes.Trim(rest, " \t")), true
 }
+
+// isText tells whether a value has no control character but tabs. The grammar
+// has one exception: behind a backslash in a quoted string all but CR and LF may
+// stand (RFC 3261 section 25.1, quoted-pair).
+func isText(value []byte) bool {
+	quoted := false
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case quoted && c == '\\' && i+1 < len(value) && value[i+1] != '\r' && value[i+1] != '\n':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case isControl(rune(c)) && c != '\t':
+			return false
+		}
+	}
+	return true
+}
+
+func isControl(c rune) bool { return c < ' ' || c == 0x7f }
 
 // takeBody cuts the body to its Content-Length. In a datagram a missing length
 // means the rest, a body that is too short is a fault and surplus is dropped

@@ -113,9 +113,11 @@ func (s *Server) refuse(req *message, fl flow, f *fault) {
 	if req == nil || req.method == "ACK" || f.status == 0 {
 		return
 	}
-	if _, ok := parseVia(req.get("Via")); !ok {
+	top, ok := mendVia(req.get("Via"))
+	if !ok {
 		return
 	}
+	req.set("Via", top)
 	m := response(req, f.status, s.statelessTag(req), fl, f.extra...)
 	if f.text != "" {
 		m.reason = f.text

@@ -100,7 +100,7 @@ func parseVia(s string) (via, bool) {
 		v.params = ps
 	}
 	parts := strings.SplitN(head, "/", 3)
-	if len(parts) != 3 || !strings.EqualFold(strings.Trim(parts[0], " \t"), "SIP") || strings.Trim(parts[1], " \t") != "2.0" {
+	if len(parts) != 3 || !strings.EqualFold(strings.Trim(parts[0], " \t"), "SIP") || !isToken(strings.Trim(parts[1], " \t")) {
 		return v, false
 	}
 	sent := strings.Fields(parts[2])
@@ -113,6 +113,34 @@ func parseVia(s string) (via, bool) {
 	return v, ok
 }
 
+// maxMended is how many parameters of a broken Via are looked at.
+const maxMended = 8
+
+// mendVia returns a Via value as far as it can be read, so that a request whose
+// Via is broken can be told so; it fails where not even the host is good. What
+// can be read whole comes back as it is.
+func mendVia(value string) (string, bool) {
+	if _, ok := parseVia(value); ok {
+		return value, true
+	}
+	mended, rest, more := strings.Cut(value, ";")
+	if _, ok := parseVia(mended); !ok {
+		return "", false
+	}
+	for range maxMended {
+		if !more {
+			break
+		}
+		var param string
+		param, rest, more = strings.Cut(rest, ";")
+		if _, ok := parseVia(mended + ";" + param); !ok {
+			break
+		}
+		mended += ";" + param
+	}
+	return mended, true
+}
+
 // splitHost splits host[:port]. The host is a name, an IPv4 address or an IPv6
 // address in brackets, which are kept.
 func splitHost(s string) (host string, port int, ok bool) {
@@ -123,7 +151,7 @@ func splitHost(s string) (host string, port int, ok bool) {
 			return "", 0, false
 		}
 		host, rest = s[:end+1], s[end+1:]
-		if a, err := netip.ParseAddr(host[1:end]); err != nil || !a.Is6() {
+		if a, err := netip.ParseAddr(twoColons(host[1:end])); err != nil || !a.Is6() {
 			return "", 0, false
 		}
 	} else {
@@ -144,6 +172,17 @@ func splitHost(s string) (host string, port int, ok bool) {
 	}
 	port, ok = digits(strings.TrimPrefix(rest, ":"), 65535)
 	return host, port, ok && rest[0] == ':' && port > 0 && host != ""
+}
+
+// twoColons rewrites an IPv6 address as RFC 3261's grammar allowed it by
+// mistake: with a third colon before an IPv4 address, which is to be tolerated
+// (RFC 5118 section 4.10).
+func twoColons(s string) string {
+	head, v4, found := strings.Cut(s, ":::")
+	if _, err := netip.ParseAddr(v4); !found || err != nil || strings.Contains(v4, ":") {
+		return s
+	}
+	return head + "::" + v4
 }
 
 // address is a name-addr or addr-spec with its header parameters.

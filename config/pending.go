@@ -14,7 +14,6 @@ func (c *Config) findPending(written func(path string) bool) (names []string) {
 	}
 	for i, t := range c.Trunks {
 		path := at("trunks", i)
-		note(path+".register", t.Register.Registrar != "")
 		note(path+".dtmf", t.DTMF == "info")
 		note(path+".session_expires", written(path+".session_expires"))
 		note(path+".allow_pstn", t.AllowPSTN)

@@ -133,10 +133,11 @@ func (t Trunk) checkTargets(l *faultLog, path string) {
 	if t.OutboundProxy != "" {
 		checkSIPURI(l, path+".outbound_proxy", t.OutboundProxy)
 	}
-	if r := t.Register; r.Enabled {
-		l.add(path+".register.enabled", "let the PBX know this gateway by its address for now", "registration is not built yet, the PBX would not find the gateway")
-	} else if r.Registrar != "" {
+	if r := t.Register; r.Registrar != "" {
 		checkSIPURI(l, path+".register.registrar", r.Registrar)
+	}
+	if t.Register.Enabled && t.Auth.User == "" {
+		l.add(path+".register.enabled", "set auth.user and auth.password", "needs the account that is registered")
 	}
 	l.between(path+".register.expires", t.Register.Expires, time.Minute, 24*time.Hour)
 }

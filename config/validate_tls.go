@@ -44,10 +44,11 @@ func (t Trunk) uris() []string {
 	for _, target := range t.Targets {
 		all = append(all, target.URI)
 	}
-	for _, uri := range []string{t.OutboundProxy, t.Register.Registrar} {
-		if uri != "" {
-			all = append(all, uri)
-		}
+	if t.OutboundProxy != "" {
+		all = append(all, t.OutboundProxy)
+	}
+	if t.Register.Enabled && t.Register.Registrar != "" {
+		all = append(all, t.Register.Registrar)
 	}
 	return all
 }

@@ -36,6 +36,7 @@ func (l *live) trunks(ctx context.Context) {
 	}
 	for i := range trunks {
 		trunks[i].OptionsInterval = time.Hour // once is enough
+		trunks[i].Register.Enabled = false    // it would take the running gateway's place
 	}
 	reg := prometheus.NewRegistry()
 	server, err := sip.New(listeners, trunks, l.log, reg)

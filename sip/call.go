@@ -93,6 +93,9 @@ type timing struct {
 	handshake   time.Duration // TLS: from the connection to the first message
 	keepalive   time.Duration // TCP: our ping (RFC 5626 3.5.1)
 	pong        time.Duration // TCP: nothing acknowledged for so long
+	backoff     time.Duration // after the first failure to register; it doubles
+	maxBackoff  time.Duration // and grows no further
+	unregister  time.Duration // how long the end waits for the registrar
 	afterCancel time.Duration // after a crash: a 2xx that repeats itself would have come
 }
 
@@ -103,6 +106,7 @@ func defaultTiming() timing {
 		silent: 4 * time.Second, probe: 4 * time.Second, dead: 45 * time.Second,
 		resolve: 30 * time.Second, ring: time.Minute,
 		first: 5 * time.Second, idle: 2 * time.Minute, handshake: 5 * time.Second, keepalive: 30 * time.Second, pong: 10 * time.Second,
+		backoff: 2 * time.Second, maxBackoff: 2 * time.Minute, unregister: 2 * time.Second,
 		afterCancel: 4500 * time.Millisecond,
 	}
 }

@@ -70,6 +70,12 @@ func incomingOf(t *trunk, m *message) Incoming {
 		Trunk: t.cfg.Name, CallID: m.get("Call-ID"), URI: m.uri, To: u.user,
 		SDP: slices.Clone(m.body), MaxForwards: hops - 1,
 	}
+	if u.user == contactUser && t.registrar != "" { // called by our registration: the number is in To
+		if a, ok := parseAddress(m.get("To")); ok {
+			called, _ := parseURI(a.uri)
+			in.To = called.user
+		}
+	}
 	who := m.get("P-Asserted-Identity")
 	if who == "" {
 		who = m.get("From")

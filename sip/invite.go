@@ -26,6 +26,8 @@ func (s *Server) Prepare(o Outgoing, notify func(Event)) (*Session, error) {
 	to, ok := t.place(o.Target)
 	if proxy, proxied := t.viaProxy(); proxied {
 		to, ok = proxy, true
+	} else if hop, led := t.serviceHop(); ok && led {
+		to = hop
 	}
 	if !ok {
 		return nil, fmt.Errorf("prepare call: target %s of trunk %s: %w", o.Target, o.Trunk, ErrForbidden)
@@ -60,13 +62,10 @@ func (s *Server) Prepare(o Outgoing, notify func(Event)) (*Session, error) {
 	c.asserted, c.loop = asserted, s.loops.make()
 	c.state = durable{
 		Version: stateVersion, Trunk: o.Trunk, URI: uri, Branch: newBranch(), Tries: 1, CSeq: firstSeq(),
-		From: from + ";tag=" + newTag(), To: "<" + target.scheme + ":" + at + ">", CallID: newID(),
+		From: from + ";tag=" + newTag(), To: "<" + target.scheme + ":" + at + ">", CallID: newID(), Routes: t.routes(),
 	}
 	if t.cfg.Auth.User != "" {
 		c.state.Tries = maxAttempts
-	}
-	if proxy := t.proxy; proxy != "" {
-		c.state.Routes = []string{"<" + loose(proxy) + ">"}
 	}
 	c.choose()
 	return c, nil

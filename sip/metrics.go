@@ -32,6 +32,7 @@ type metrics struct {
 	invites  *prometheus.CounterVec
 	up       *prometheus.GaugeVec
 	probes   *prometheus.HistogramVec
+	bindings *prometheus.GaugeVec
 
 	mu     sync.RWMutex
 	trunks map[string]trunkMetrics
@@ -64,7 +65,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "wagate_sip_trunk_probe_seconds", Help: "Time until a target answered OPTIONS.",
 		Buckets: []float64{0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4},
 	}, []string{"trunk"})
-	reg.MustRegister(rejected, glares, m.invites, m.up, m.probes)
+	m.bindings = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "wagate_sip_registered", Help: "Whether the trunk's registrar has a registration of ours.",
+	}, []string{"trunk"})
+	reg.MustRegister(rejected, glares, m.invites, m.up, m.probes, m.bindings)
 	for _, r := range reasons {
 		m.rejected[r] = rejected.WithLabelValues(r)
 	}
@@ -121,6 +125,14 @@ func (m *metrics) trunkUp(trunk string, up bool) {
 		g.Set(float64(btoi(up)))
 	}
 }
+
+// registered says of a trunk that registers whether it is registered.
+func (m *metrics) registered(trunk string, is bool) {
+	m.bindings.WithLabelValues(trunk).Set(float64(btoi(is)))
+}
+
+// unregister forgets a trunk that registers no more.
+func (m *metrics) unregister(trunk string) { m.bindings.DeleteLabelValues(trunk) }
 
 func (m *metrics) probed(trunk string, took time.Duration) {
 	if h := m.of(trunk).probe; h != nil {

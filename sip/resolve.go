@@ -23,7 +23,7 @@ func (t *trunk) resolve(ctx context.Context, r *net.Resolver) {
 		if len(found) == 0 {
 			t.mu.Lock()
 			for _, p := range t.places {
-				if p.proxy == n.proxy && (p.text == n.text || strings.EqualFold(origin(p, t.names), n.text)) {
+				if p.role == n.role && (p.text == n.text || strings.EqualFold(origin(p, t.names), n.text)) {
 					found = append(found, p)
 				}
 			}
@@ -35,7 +35,7 @@ func (t *trunk) resolve(ctx context.Context, r *net.Resolver) {
 	defer t.mu.Unlock()
 	for i := range fresh {
 		for _, old := range t.places {
-			if old.to == fresh[i].to && old.proxy == fresh[i].proxy {
+			if old.to == fresh[i].to && old.role == fresh[i].role {
 				fresh[i].asked, fresh[i].dead, fresh[i].down, fresh[i].why = old.asked, old.dead, old.down, old.why
 			}
 		}
@@ -62,7 +62,7 @@ func lookup(ctx context.Context, r *net.Resolver, n name) []place {
 		if port == 0 {
 			port = portOf(proto)
 		}
-		return []place{{text: n.text, proxy: n.proxy, to: n.at(proto, addrPort(a, port))}}
+		return []place{{text: n.text, role: n.role, to: n.at(proto, addrPort(a, port))}}
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 	defer cancel()
@@ -76,7 +76,7 @@ func lookup(ctx context.Context, r *net.Resolver, n name) []place {
 	if len(addrs) == 0 {
 		return nil
 	}
-	return []place{{text: n.text, proxy: n.proxy, to: n.at(proto, addrPort(addrs[0], port)), extra: addrs[1:]}}
+	return []place{{text: n.text, role: n.role, to: n.at(proto, addrPort(addrs[0], port)), extra: addrs[1:]}}
 }
 
 // at makes an endpoint of the target. Its certificate has to name the host as the
@@ -111,7 +111,7 @@ func lookupSRV(ctx context.Context, r *net.Resolver, n name, proto string) []pla
 			text += ";transport=" + proto
 		}
 		places = append(places, place{
-			text: text, proxy: n.proxy, srv: n.uri.host,
+			text: text, role: n.role, srv: n.uri.host,
 			to: n.at(proto, netip.AddrPortFrom(addrs[0], rec.Port)), extra: addrs[1:],
 		})
 	}
@@ -164,7 +164,7 @@ func compile(trunks []*trunk, retired []*trunk) *acl {
 		t.mu.Lock()
 		for _, p := range t.places {
 			for _, addr := range append([]netip.Addr{p.to.addr.Addr()}, p.extra...) {
-				a.exact[addr] = append(a.exact[addr], grant{t, current && len(t.cfg.Sources) == 0 && !p.proxy})
+				a.exact[addr] = append(a.exact[addr], grant{t, current && (p.role == isRegistrar || len(t.cfg.Sources) == 0 && p.role == isTarget)})
 			}
 		}
 		t.mu.Unlock()

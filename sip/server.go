@@ -82,6 +82,8 @@ type Server struct {
 	sessions map[sessionKey]*Session
 	strays   map[string]time.Time // late dialogs that got their BYE
 	newTrunk chan struct{}        // a token: trunks changed, probe them
+
+	newRegister chan struct{} // a token: trunks changed, register them
 }
 
 // sessionKey names a dialog, or one that may come: our tag is enough.
@@ -100,7 +102,7 @@ func newServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prom
 		nonces: newNonces(time.Now()), loops: newLoopMark(),
 		verdicts: map[string]bool{}, conns: map[connKey]*conn{}, perSource: map[netip.Addr]int{},
 		clients: map[string]*clientTx{}, servers: map[string]*serverTx{}, merged: map[string]*serverTx{},
-		sessions: map[sessionKey]*Session{}, strays: map[string]time.Time{}, newTrunk: make(chan struct{}, 1),
+		sessions: map[sessionKey]*Session{}, strays: map[string]time.Time{}, newTrunk: make(chan struct{}, 1), newRegister: make(chan struct{}, 1),
 	}
 	s.keyFiles = cfg.TLS
 	s.ctx, s.stop = context.WithCancel(context.Background())
@@ -138,7 +140,8 @@ func newServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prom
 	return s, nil
 }
 
-// Serve takes calls until ctx ends, and probes the targets. incoming gets each
+// Serve takes calls until ctx ends, probes the targets, and registers where a
+// trunk wants that; it returns once the registrations are taken back. incoming gets each
 // call on its own goroutine and either binds or refuses it.
 func (s *Server) Serve(ctx context.Context, incoming func(*Session, Incoming)) error {
 	s.mu.Lock()
@@ -146,7 +149,10 @@ func (s *Server) Serve(ctx context.Context, incoming func(*Session, Incoming)) e
 	s.mu.Unlock()
 	s.serving.Store(true)
 	defer s.serving.Store(false)
+	var work sync.WaitGroup
+	work.Go(func() { s.register(ctx) })
 	s.probe(ctx)
+	work.Wait()
 	return nil
 }
 
@@ -184,9 +190,11 @@ func (s *Server) Reload(trunks []config.Trunk) error {
 	s.metrics.setTrunks(fresh)
 	s.forgetVerdicts(fresh)
 	s.recompile()
-	select {
-	case s.newTrunk <- struct{}{}:
-	default:
+	for _, token := range []chan struct{}{s.newTrunk, s.newRegister} {
+		select {
+		case token <- struct{}{}:
+		default:
+		}
 	}
 	return nil
 }

@@ -16,23 +16,36 @@ import (
 // trunk is a configured peer and what is known of it.
 type trunk struct {
 	cfg   config.Trunk
-	proxy string       // outbound_proxy as a URI, "" for none
-	live  atomic.Int64 // sessions
-	tls   *tlsClient   // nil: no target has TLS
-	sips  bool         // everything we send goes over TLS, so nothing else is taken
+	proxy string // outbound_proxy as a URI, "" for none
+	// registrar is where we register, as a URI; "" for nowhere.
+	registrar string
+	live      atomic.Int64 // sessions
+	tls       *tlsClient   // nil: no target has TLS
+	sips      bool         // everything we send goes over TLS, so nothing else is taken
 
 	mu     sync.Mutex
-	names  []name  // one per configured target, and the proxy
+	names  []name  // one per configured target, the proxy and the registrar
 	places []place // what they mean now, in order of preference
 	realm  string  // the realm whose challenges are answered; bound by the first
+	// service is the way that the registrar wants calls of ours to take.
+	service []string
 }
+
+// role is what an address of a trunk is for.
+type role uint8
+
+const (
+	isTarget role = iota
+	isProxy
+	isRegistrar
+)
 
 // name is a configured target.
 type name struct {
 	text   string
 	uri    uri
 	weight int
-	proxy  bool
+	role   role
 }
 
 // place is one address of a trunk.
@@ -41,7 +54,7 @@ type place struct {
 	to    endpoint
 	srv   string       // the name whose SRV records named it
 	extra []netip.Addr // more addresses of the same name: they may send
-	proxy bool
+	role  role
 	dead  time.Time // known dead until then
 	asked time.Time // when the OPTIONS left that found out the following; zero: none
 	down  bool      // it went unanswered
@@ -67,7 +80,18 @@ func newTrunk(cfg config.Trunk) (*trunk, error) {
 		if err != nil {
 			return nil, fmt.Errorf("trunk %s: outbound_proxy %w", cfg.Name, err)
 		}
-		n.proxy = true
+		n.role = isProxy
+		t.names = append(t.names, n)
+	}
+	if cfg.Register.Enabled {
+		if t.registrar = cfg.Register.Registrar; t.registrar == "" && len(cfg.Targets) > 0 {
+			t.registrar = cfg.Targets[0].URI
+		}
+		n, err := newName(t.registrar)
+		if err != nil {
+			return nil, fmt.Errorf("trunk %s: registrar %w", cfg.Name, err)
+		}
+		n.role = isRegistrar
 		t.names = append(t.names, n)
 	}
 	if slices.ContainsFunc(t.names, func(n name) bool { return n.uri.proto("") == "tls" }) {
@@ -77,7 +101,10 @@ func newTrunk(cfg config.Trunk) (*trunk, error) {
 		}
 		t.tls = client
 	}
-	t.sips = !slices.ContainsFunc(t.names, func(n name) bool { return n.proxy == (t.proxy != "") && n.uri.proto("") != "tls" })
+	t.sips = !slices.ContainsFunc(t.names, func(n name) bool {
+		carries := n.role == isProxy || n.role == isTarget && t.proxy == ""
+		return carries && n.uri.proto("") != "tls"
+	})
 	return t, nil
 }
 
@@ -123,7 +150,7 @@ func (t *trunk) targets(now time.Time) []string {
 	t.mu.Lock()
 	places := slices.Clone(t.places)
 	t.mu.Unlock()
-	places = slices.DeleteFunc(places, func(p place) bool { return p.proxy })
+	places = slices.DeleteFunc(places, func(p place) bool { return p.role != isTarget })
 	t.shuffle(places)
 	slices.SortStableFunc(places, func(a, b place) int {
 		return btoi(now.Before(a.dead)) - btoi(now.Before(b.dead))
@@ -180,7 +207,7 @@ func (t *trunk) place(text string) (endpoint, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range t.places {
-		if t.places[i].text == text && !t.places[i].proxy {
+		if t.places[i].text == text && t.places[i].role == isTarget {
 			return t.places[i].to, true
 		}
 	}
@@ -192,7 +219,7 @@ func (t *trunk) viaProxy() (endpoint, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range t.places {
-		if t.places[i].proxy {
+		if t.places[i].role == isProxy {
 			return t.places[i].to, true
 		}
 	}
@@ -228,7 +255,7 @@ func (t *trunk) trouble(target string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range t.places {
-		if p := &t.places[i]; p.why != nil && !p.proxy && (target == "" || p.text == target) {
+		if p := &t.places[i]; p.why != nil && p.role == isTarget && (target == "" || p.text == target) {
 			return p.why
 		}
 	}
@@ -241,7 +268,7 @@ func (t *trunk) up() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range t.places {
-		if p := &t.places[i]; !p.proxy && !p.down {
+		if p := &t.places[i]; p.role == isTarget && !p.down {
 			return true
 		}
 	}
@@ -258,7 +285,7 @@ func (t *trunk) verdict() (up, known bool) {
 	known = true
 	for i := range t.places {
 		switch p := &t.places[i]; {
-		case p.proxy:
+		case p.role != isTarget:
 		case p.asked.IsZero():
 			known = false
 		case !p.down:
@@ -274,7 +301,7 @@ func (t *trunk) endpoints() []endpoint {
 	defer t.mu.Unlock()
 	var all []endpoint
 	for i := range t.places {
-		if !t.places[i].proxy && !slices.Contains(all, t.places[i].to) {
+		if t.places[i].role == isTarget && !slices.Contains(all, t.places[i].to) {
 			all = append(all, t.places[i].to)
 		}
 	}
@@ -287,12 +314,15 @@ func (t *trunk) inherit(old *trunk) {
 		return
 	}
 	old.mu.Lock()
-	known, realm := slices.Clone(old.places), old.realm
+	known, realm, service := slices.Clone(old.places), old.realm, old.service
 	old.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if old.cfg.Auth == t.cfg.Auth && slices.Equal(old.cfg.Targets, t.cfg.Targets) {
 		t.realm = realm
+		if t.registrar == old.registrar {
+			t.service = service
+		}
 	}
 	for i := range t.places {
 		for _, p := range known {

@@ -19,6 +19,5 @@ func (c *Config) findPending(written func(path string) bool) (names []string) {
 		note(path+".allow_pstn", t.AllowPSTN)
 		note(path+".transfer_targets", len(t.TransferTargets) > 0)
 	}
-	note("permissions.callback", c.Permissions.Callback)
 	return names
 }

@@ -27,17 +27,10 @@ func (g *Gateway) allowed(ctx context.Context, o order) error {
 	case no.Limited():
 		return &deniedError{cause: Limited, reason: no.Error(), retryAfter: untilAgain(no.Again, now), perUser: true}
 	}
-	if g.current.Load().cfg.Permissions.AutoRequest && no.Askable() {
-		g.askLater(o)
+	if no.Askable() {
+		g.askLater(o, no.Reason)
 	}
 	return &deniedError{cause: NoPermission, reason: no.Error(), wordless: !no.Askable()}
-}
-
-// askLater asks the customer while the agent hears that it needs permission.
-func (g *Gateway) askLater(o order) {
-	g.beside(func() {
-		contain(g.metrics, g.log, func() { _ = g.ask(o) }) // it says what came of it
-	})
 }
 
 // ask asks the customer of a call for permission.

@@ -49,6 +49,7 @@ type Gateway struct {
 	certificate                    certificate
 	admin                          *admin
 
+	calling    atomic.Bool // callbacks are carried out
 	draining   atomic.Bool
 	drained    chan struct{} // closed when a drain has nothing left to wait for
 	drainOnce  sync.Once
@@ -127,7 +128,7 @@ func (g *Gateway) open(cfg *config.Config, reg *prometheus.Registry) (err error)
 	}
 	g.permissions = newPermissions(g.store, g.asker, func() config.Permissions { return g.current.Load().cfg.Permissions },
 		newPermissionMetrics(reg), g.log)
-	g.permissions.changed = g.consentChanged
+	g.permissions.changed, g.permissions.granted = g.consentChanged, g.granted
 	first, err := g.compile(cfg)
 	if err != nil {
 		return err

@@ -32,6 +32,7 @@ type metrics struct {
 	debtsExpired  *prometheus.CounterVec
 	debtOldest    prometheus.Gauge
 	recordFailure prometheus.Counter
+	callbacks     *prometheus.CounterVec
 	refused       *prometheus.GaugeVec
 }
 
@@ -101,6 +102,9 @@ func newMetrics(reg prometheus.Registerer, version string) *metrics {
 		debtOldest: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "wagate_debt_oldest_age_seconds", Help: "How long the oldest owed end waits for its confirmation.",
 		}),
+		callbacks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "wagate_callbacks_total", Help: "Calls back to agents after a grant, by what became of them.",
+		}, []string{"outcome"}),
 		recordFailure: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "wagate_record_failures_total", Help: "Call records that could not be written at the end of a call.",
 		}),
@@ -109,12 +113,15 @@ func newMetrics(reg prometheus.Registerer, version string) *metrics {
 			Help: "1 while Meta refuses every call of a number for a fault of its set-up: somebody should look.",
 		}, []string{"number"}),
 	}
-	reg.MustRegister(m.buildInfo, m.ready, m.draining, m.reloadOK, m.reloadTime, m.started, m.ended, m.calls,
+	reg.MustRegister(m.callbacks, m.buildInfo, m.ready, m.draining, m.reloadOK, m.reloadTime, m.started, m.ended, m.calls,
 		m.abandoned, m.setup, m.answer, m.duration, m.panics, m.mailboxDepth, m.recovered, m.debts, m.debtsPaid,
 		m.debtsExpired, m.debtOldest, m.recordFailure, m.refused)
 	m.buildInfo.WithLabelValues(version, runtime.Version()).Set(1)
 	for _, side := range []string{sideWhatsApp, sideSIP} {
 		m.abandoned.WithLabelValues(side)
+	}
+	for _, outcome := range []string{callbackKept, callbackCalled, callbackDropped} {
+		m.callbacks.WithLabelValues(outcome)
 	}
 	for _, kind := range []string{debtTerminate, debtReject, debtDialog} {
 		m.debts.WithLabelValues(kind)

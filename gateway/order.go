@@ -37,6 +37,7 @@ type order struct {
 	agent    string // the extension that dialled, or is dialled
 	tag      string // our mark in Meta's webhooks
 	summoned bool   // we dial the agent first
+	callback int64  // of the promise that it carries out, 0 for none
 }
 
 // orderOf makes an order of a customer's offer.

@@ -57,7 +57,8 @@ type permissions struct {
 	ledger  permissionLedger
 	graph   func(number string) asker // by name; nil if there is none
 	rules   func() config.Permissions
-	changed func(consentChange) // must not block; nil if nobody listens
+	changed func(consentChange)                        // must not block; nil if nobody listens
+	granted func(numberID string, who whatsapp.Callee) // calls were allowed; the same
 	metrics *permissionMetrics
 	reads   *metaReads
 	log     *slog.Logger

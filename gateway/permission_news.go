@@ -185,6 +185,9 @@ func (p *permissions) change(
 	if err == nil && was.State(now) != is.State(now) {
 		p.tell(consentChange{numberID, who, was.State(now), is.State(now), false})
 	}
+	if err == nil && p.granted != nil && !is.GrantedAt.Equal(was.GrantedAt) {
+		p.granted(numberID, who)
+	}
 	return was, is, err
 }
 

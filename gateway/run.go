@@ -118,6 +118,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	serve("webhook", g.serveWebhook)
 	serve("admin", func() error { return g.adminServer.Serve(g.adminListener) })
 	g.background.Go(func() { g.reaper.run(inside) })
+	g.background.Go(func() { g.resume(inside) })
 	g.background.Go(func() { g.purge(inside) })
 	g.background.Go(func() { g.giveSigns(inside) })
 	g.metrics.ready.Set(1)
@@ -257,6 +258,9 @@ func (g *Gateway) purge(ctx context.Context) {
 		}
 		if err := g.store.PurgeStrays(ctx, now.Add(-tombstoneLife)); err != nil && ctx.Err() == nil {
 			g.log.Warn("old strays cannot be removed", slog.Any("error", err))
+		}
+		if err := g.store.PurgeCallbacks(ctx, now); err != nil && ctx.Err() == nil {
+			g.log.Warn("expired callbacks cannot be removed", slog.Any("error", err))
 		}
 		select {
 		case <-ctx.Done():

@@ -137,6 +137,9 @@ func (g *Gateway) summon(ctx context.Context, e *running, o order) (*Call, error
 	defer cancel()
 	if err := e.env.book.Begin(limited, c.intent(now), ""); err != nil {
 		g.forget(c)
+		if errors.Is(err, store.ErrTaken) {
+			return nil, err
+		}
 		g.log.Error("call cannot be written down, so it is refused", slog.String("call", c.id), slog.Any("error", err))
 		return nil, e.refuseCall(StoreFailed)
 	}

@@ -27,6 +27,7 @@ type Call struct {
 	WACID       string // Meta's id of the call
 	Tag         string // our mark in Meta's webhooks
 	PreAccepted bool   // a pre_accept or accept may have been sent
+	Callback    int64  // of the promise that it carries out, 0 for none; not filled by Unfinished
 	StartedAt   time.Time
 	RingingAt   time.Time
 	AnsweredAt  time.Time
@@ -54,8 +55,9 @@ type Progress struct {
 
 // Begin writes down that a call is about to exist, before the first request
 // that could make it so. In the same transaction the webhook event that asked
-// for it is marked done; eventKey is empty for calls that we place. The errors
-// are ErrExists, ErrEnded and ErrFull.
+// for it is marked done, and the promise that it carries out is taken; eventKey
+// is empty for calls that we place. The errors are ErrExists, ErrEnded, ErrTaken
+// and ErrFull.
 func (db *DB) Begin(ctx context.Context, c Call, eventKey string) error {
 	if db.reserve.spent() {
 		db.metrics.failures[opBegin].Inc()
@@ -72,6 +74,9 @@ func (db *DB) Begin(ctx context.Context, c Call, eventKey string) error {
 			return ErrExists
 		}
 		if err := one(res, err); err != nil {
+			return err
+		}
+		if err := takeCallback(ctx, tx, c.Callback); err != nil {
 			return err
 		}
 		return markDone(ctx, tx, eventKey)

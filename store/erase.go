@@ -63,6 +63,9 @@ func (db *DB) Erase(ctx context.Context, who whatsapp.Callee) (gone Erased, name
 		if gone.Permissions, gone.Limits, err = db.veil.erasePermissions(ctx, tx, p, time.Now()); err != nil {
 			return err
 		}
+		if err := p.eraseCallbacks(ctx, tx); err != nil {
+			return err
+		}
 		gone.Identities, err = db.veil.eraseIdentities(ctx, tx, p)
 		return err
 	})

@@ -15,6 +15,7 @@ const (
 	opJournal
 	opDone
 	opPermission
+	opCallback
 	opPurge
 	opErase
 	opPing
@@ -32,6 +33,7 @@ var opNames = [ops]string{
 	opJournal:    "journal",
 	opDone:       "done",
 	opPermission: "permission",
+	opCallback:   "callback",
 	opPurge:      "purge",
 	opErase:      "erase",
 	opPing:       "ping",

@@ -128,6 +128,20 @@ var migrations = []string{
 		name TEXT PRIMARY KEY NOT NULL,
 		key  BLOB NOT NULL
 	) STRICT;`,
+
+	// A number is Meta's id of it, as in the ledger.
+	`CREATE TABLE callbacks (
+		id      INTEGER PRIMARY KEY AUTOINCREMENT,
+		number  TEXT NOT NULL,
+		user    TEXT NOT NULL,
+		user_id TEXT NOT NULL,
+		trunk   TEXT NOT NULL,
+		agent   TEXT NOT NULL CHECK (agent <> ''),
+		since   INTEGER NOT NULL,
+		expires INTEGER NOT NULL,
+		UNIQUE (number, user, user_id, trunk, agent)
+	) STRICT;
+	CREATE INDEX callbacks_expires ON callbacks (expires);`,
 }
 
 // migrate brings the database up to date, each step in a transaction of its own.

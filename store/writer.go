@@ -50,7 +50,7 @@ func (db *DB) timed(ctx context.Context, o op, w *write) error {
 	case err == nil:
 		db.metrics.seconds[o].Observe(time.Since(started).Seconds())
 		return nil
-	case errors.Is(err, ErrEnded), errors.Is(err, ErrExists), errors.Is(err, ErrLive): // refused, not failed
+	case errors.Is(err, ErrEnded), errors.Is(err, ErrExists), errors.Is(err, ErrTaken), errors.Is(err, ErrLive): // refused, not failed
 	default:
 		db.metrics.failures[o].Inc()
 	}

@@ -48,7 +48,7 @@ type daemon struct {
 	pbx   *faketrunk.Trunk
 	admin string
 	hook  string // where Meta's webhooks are taken
-	sip   string
+	sip   string // address
 	file  string // configuration
 	env   []string
 	cmd   *exec.Cmd

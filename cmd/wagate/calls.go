@@ -18,6 +18,7 @@ type callsCmd struct {
 	List   callsListCmd   `cmd:"" default:"withargs" help:"List live calls (the default)."`
 	Show   callsShowCmd   `cmd:"" help:"Show one live call."`
 	Hangup callsHangupCmd `cmd:"" help:"Hang up a call."`
+	Dial   callsDialCmd   `cmd:"" help:"Ring an agent's phone at the PBX, and then a customer."`
 }
 
 type callsListCmd struct{}
@@ -112,6 +113,10 @@ func (c *callsShowCmd) Run(ctx context.Context, parent *callsCmd, term terminal)
 	if err := client.get(ctx, path, nil, &call); err != nil {
 		return err
 	}
+	return call.print(term)
+}
+
+func (call liveCall) print(term terminal) error {
 	rows := [][]string{
 		{"direction", call.Direction},
 		{"phase", call.Phase},

@@ -93,11 +93,19 @@ func adminURL(address string) (*url.URL, error) {
 // do asks one thing; the caller closes the body. What the gateway refuses is
 // an error in its own words.
 func (c *adminClient) do(ctx context.Context, method, path string, query url.Values) (*http.Response, error) {
+	return c.send(ctx, method, path, query, http.NoBody)
+}
+
+// send is do with a body, in JSON.
+func (c *adminClient) send(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
 	u := c.base.JoinPath(path)
 	u.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
 		return nil, err
+	}
+	if body != http.NoBody {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)

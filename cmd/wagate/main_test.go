@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -197,6 +198,16 @@ func api(t *testing.T) (address, tokenFile string) {
 		"started_at":"2026-11-22T09:00:00.000Z","answered_at":null,"wacid":"wacid.A","media":{"whatsapp":{"codec":"opus","packets":7},"sip":null}}`
 	answer("GET /api/v1/calls", "application/json", `{"calls":[`+call+`]}`)
 	answer("GET /api/v1/calls/c1", "application/json", call)
+	mux.HandleFunc("POST /api/v1/calls", func(w http.ResponseWriter, r *http.Request) {
+		var got map[string]string
+		if err := json.NewDecoder(r.Body).Decode(&got); err != nil || got["to"] != "+34600111222" {
+			w.WriteHeader(http.StatusForbidden)
+			w.Write([]byte(`{"error":{"code":"no_permission","message":"the customer has not allowed calls"}}`))
+			return
+		}
+		w.WriteHeader(http.StatusCreated)
+		w.Write([]byte(`{"id":"c9","phase":"summoning","number":"` + got["number"] + `","trunk":"` + got["trunk"] + `","to":"` + got["agent"] + `"}`))
+	})
 	answer("DELETE /api/v1/calls/c1", "", "")
 	mux.HandleFunc("GET /api/v1/calls/c2", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
@@ -227,6 +238,9 @@ func TestAskingTheGateway(t *testing.T) {
 	}{
 		{[]string{"calls"}, 0, []string{"c1", "active", "+34600111222", "600[2J"}},
 		{[]string{"calls", "list", "--json"}, 0, []string{`"calls": [`, `"id": "c1"`}},
+		{[]string{"calls", "dial", "--number", "sales", "--trunk", "pbx2", "--agent", "201", "+34600111222"}, 0, []string{"c9", "summoning", "sales", "pbx2", "201"}},
+		{[]string{"calls", "dial", "--number", "sales", "--trunk", "pbx2", "--agent", "201", "--json", "+34600111222"}, 0, []string{`"id": "c9"`}},
+		{[]string{"calls", "dial", "--number", "sales", "--trunk", "pbx2", "--agent", "201", "34"}, 1, []string{"has not allowed"}},
 		{[]string{"calls", "show", "c1"}, 0, []string{"wacid.A", "opus, received 7"}},
 		{[]string{"calls", "show", "c1", "--json"}, 0, []string{`"wacid": "wacid.A"`}},
 		{[]string{"calls", "show", "c2"}, 1, []string{"there is no live call with this id"}},

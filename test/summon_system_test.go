@@ -1,0 +1,121 @@
+//go:build system
+
+package test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"wagate/test/fakemeta"
+	"wagate/test/faketrunk"
+	"wagate/test/rig"
+)
+
+const dialOutFile = `  - {name: dial-out, direction: outbound, match: {trunk: pbx}, number: support, countries: [ES]}
+permissions: {callback: true}
+`
+
+// TestKilledInTheMiddleOfAClick: in whatever phase the process dies, the next
+// one ends both sides, and there is one record.
+func TestKilledInTheMiddleOfAClick(t *testing.T) {
+	for _, at := range []string{"summoning", "dialing", "ringing", "active"} {
+		t.Run(at, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+			defer cancel()
+			d := newDaemon(t, dialOutFile)
+			d.pbx.Handle(waiting)
+			d.meta.Callee("", fakemeta.Callee{Never: true, LateSDP: true})
+			if at == "dialing" {
+				d.meta.Callee("", fakemeta.Callee{Never: true, Ring: patience})
+			}
+			d.start(ctx)
+			out := d.run(ctx, "calls", "--admin", d.admin, "dial", "--number", "support", "--trunk", "pbx", "--agent", "201", "+"+dialledCustomer)
+			if !strings.Contains(out, "summoning") {
+				t.Errorf("wagate calls dial says\n%s", out)
+			}
+			phone, err := d.pbx.Next(ctx)
+			must(t, err)
+			must(t, phone.Wait(ctx, faketrunk.Rung))
+			if at != "summoning" {
+				must(t, phone.Answer())
+				customer, err := d.meta.WaitCallee(ctx, dialledCustomer)
+				must(t, err)
+				if at == "active" {
+					eventually(ctx, t, "the customer's phone to ring", customer.PickUp)
+				}
+			}
+			eventually(ctx, t, "the phase "+at, func() bool { return d.phase(ctx) == at })
+			d.kill()
+			d.start(ctx)
+			must(t, d.meta.WaitQuiet(ctx))
+			must(t, d.pbx.Settled(ctx))
+			rs := d.records(ctx, 1)
+			if len(rs) != 1 || rs[0].Cause != "internal" || rs[0].Direction != "outbound" || rs[0].Trunk != "pbx" || rs[0].To != "+"+dialledCustomer {
+				t.Errorf("records are %+v", rs)
+			}
+			for _, f := range d.pbx.Faults() {
+				t.Errorf("the PBX would complain: %s", f)
+			}
+		})
+	}
+}
+
+// phase is that of the only call.
+func (d *daemon) phase(ctx context.Context) string {
+	d.t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.admin+"/api/v1/calls", http.NoBody)
+	must(d.t, err)
+	res, err := http.DefaultClient.Do(req)
+	must(d.t, err)
+	defer res.Body.Close()
+	var page struct{ Calls []struct{ Phase string } }
+	must(d.t, json.NewDecoder(res.Body).Decode(&page))
+	if len(page.Calls) == 0 {
+		return ""
+	}
+	return page.Calls[0].Phase
+}
+
+// TestKilledBetweenRefusalAndGrant: the agent is called back once all the same.
+func TestKilledBetweenRefusalAndGrant(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	d := newDaemon(t, dialOutFile)
+	d.pbx.Handle(waiting)
+	d.meta.Callee("", fakemeta.Callee{Answer: 100 * time.Millisecond})
+	d.meta.Permit(dialledCustomer, false)
+	d.start(ctx)
+	d.meta.Write(dialledCustomer, "hello") // opens the window for a free-form request
+	_, err := d.meta.WaitDelivery(ctx, func(w fakemeta.Delivery) bool { return w.Has(fakemeta.KindText, "") && w.Status == 200 })
+	must(t, err)
+	agent, err := d.pbx.Dial(ctx, faketrunk.Outgoing{To: "sip:+" + dialledCustomer + "@" + d.sip, From: "201"})
+	must(t, err)
+	must(t, agent.Wait(ctx, faketrunk.Refused))
+	_, err = d.meta.WaitMessage(ctx, dialledCustomer)
+	must(t, err)
+	d.kill()
+	d.start(ctx)
+	must(t, d.meta.Answer(dialledCustomer, fakemeta.GrantTemporary))
+	phone, err := d.pbx.Next(ctx)
+	must(t, err)
+	must(t, phone.Answer())
+	customer, err := d.meta.WaitCallee(ctx, dialledCustomer)
+	must(t, err)
+	must(t, customer.WaitHeard(ctx, rig.PhoneTone))
+	must(t, phone.Hangup(ctx))
+	must(t, d.meta.WaitQuiet(ctx))
+	must(t, d.pbx.Settled(ctx))
+	d.records(ctx, 2)
+	d.kill()
+	d.start(ctx)
+	if n := len(d.meta.Books()); n != 1 {
+		t.Errorf("the customer was called %d times, want once", n)
+	}
+	if n := len(d.pbx.Calls()); n != 2 {
+		t.Errorf("%d calls at the PBX, want the refused one and the callback", n)
+	}
+}

@@ -158,7 +158,7 @@ type Trunk struct {
 	DTMF            string         `yaml:"dtmf"` // rfc4733|info
 	SRTP            string         `yaml:"srtp"` // off|optional|required
 	OptionsInterval time.Duration  `yaml:"options_interval"`
-	SessionExpires  time.Duration  `yaml:"session_expires"`
+	SessionExpires  time.Duration  `yaml:"session_expires"` // session timer that is proposed; 0: none
 	MaxCalls        int            `yaml:"max_calls"`
 	MaxCPS          int            `yaml:"max_cps"`
 	AllowPSTN       bool           `yaml:"allow_pstn"`

@@ -100,7 +100,7 @@ func Parse(text []byte, dir string) (*Config, error) {
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	c.pending = c.findPending(d.written)
+	c.pending = c.findPending()
 	return c, nil
 }
 

@@ -6,7 +6,7 @@ package config
 func (c *Config) Pending() []string { return c.pending }
 
 // findPending lists them in the order of the file's sections.
-func (c *Config) findPending(written func(path string) bool) (names []string) {
+func (c *Config) findPending() (names []string) {
 	note := func(path string, is bool) {
 		if is {
 			names = append(names, path)
@@ -15,7 +15,6 @@ func (c *Config) findPending(written func(path string) bool) (names []string) {
 	for i, t := range c.Trunks {
 		path := at("trunks", i)
 		note(path+".dtmf", t.DTMF == "info")
-		note(path+".session_expires", written(path+".session_expires"))
 		note(path+".allow_pstn", t.AllowPSTN)
 		note(path+".transfer_targets", len(t.TransferTargets) > 0)
 	}

@@ -93,7 +93,9 @@ func (t Trunk) check(l *faultLog, path string) {
 	if t.OptionsInterval != 0 {
 		l.between(path+".options_interval", t.OptionsInterval, shortest, time.Hour)
 	}
-	l.between(path+".session_expires", t.SessionExpires, 90*time.Second, 24*time.Hour) // RFC 4028 section 4
+	if t.SessionExpires != 0 {
+		l.between(path+".session_expires", t.SessionExpires, 90*time.Second, 24*time.Hour) // RFC 4028 section 4
+	}
 	l.atLeast(path+".max_calls", t.MaxCalls, 1)
 	l.atLeast(path+".max_cps", t.MaxCPS, 1)
 	for i, p := range t.TransferTargets {

@@ -66,7 +66,7 @@ func TestAgentGivesUpDuringThePrompt(t *testing.T) {
 		s.start()
 		s.saidSo()
 		time.Sleep(time.Second)
-		s.caller(sip.Cancelled{Q850: 16})
+		s.caller(sip.Cancelled{Status: 487, Q850: 16})
 		s.saw("the prompt stops, and the stack has answered", "hush")
 		r := s.ended(NoPermission, "gateway")
 		if r.SIPStatus != 487 || r.EndedAt.Sub(r.StartedAt) != time.Second {

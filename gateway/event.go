@@ -42,7 +42,8 @@ type (
 		Over  bool // as in deadline
 	}
 
-	// mediaLost: the audio of one side never came up, or has gone.
+	// mediaLost: the audio of one side never came up, or has gone; or the trunk
+	// does not have the call any more (RFC 4028).
 	mediaLost struct{ Cause Cause }
 
 	// stopped: the gateway ends the call: shutdown, admin, a limit, a panic.

@@ -124,7 +124,7 @@ func (l *callerLeg) news(ev sip.Event) {
 	switch ev := ev.(type) {
 	case sip.Cancelled:
 		if !l.table.Closed {
-			c.rec.SIPStatus, c.rec.Q850 = 487, ev.Q850
+			c.rec.SIPStatus, c.rec.Q850 = ev.Status, ev.Q850
 		}
 		l.table.cancelled(l)
 	case sip.Acked:
@@ -136,6 +136,9 @@ func (l *callerLeg) news(ev sip.Event) {
 			c.rec.Q850 = ev.Q850
 		}
 		l.table.hungup(l)
+	case sip.Expired:
+		c.log.Warn("trunk has lost the call", slog.String("trunk", c.order.trunk))
+		l.emit(mediaLost{Unreachable})
 	case sip.ByeDone:
 		l.table.hungup(l)
 	case sip.Proceeding, sip.Ringing, sip.Accepted, sip.Refused, sip.Failed: // for calls that we place

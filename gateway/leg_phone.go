@@ -171,6 +171,9 @@ func (l *trunkPhone) news(ev sip.Event) {
 			c.rec.Q850 = ev.Q850
 		}
 		l.table.hungup(l.port)
+	case sip.Expired:
+		c.log.Warn("trunk has lost the call", slog.String("trunk", l.hop.Trunk))
+		l.port.emit(mediaLost{Unreachable})
 	case sip.ByeDone:
 		l.table.hungup(l.port)
 	case sip.Cancelled, sip.Acked, sip.NoAck: // for calls that others place

@@ -92,7 +92,7 @@ func TestAgentGivesUpInTheMomentOfTheAnswer(t *testing.T) {
 		s.sdpAnswer()
 		s.status(whatsapp.Ringing)
 		s.seen.take()
-		s.caller(sip.Cancelled{})
+		s.caller(sip.Cancelled{Status: 487})
 		s.saw("the customer's phone stops", "terminate")
 		s.status(whatsapp.Accepted) // crossed
 		s.saw("nothing more")
@@ -277,7 +277,7 @@ func TestThrottledTerminate(t *testing.T) {
 		s.start()
 		s.status(whatsapp.Ringing)
 		s.seen.take()
-		s.caller(sip.Cancelled{})
+		s.caller(sip.Cancelled{Status: 487})
 		s.saw("the customer's phone is to stop", "terminate")
 		time.Sleep(2900 * time.Millisecond)
 		s.saw("Meta is left alone")

@@ -310,7 +310,14 @@ func (s *theatre) input(words []string) error {
 			s.wo.mediaReady(s)
 		}
 	case "lost":
-		s.emit(mediaLost{MediaLost})
+		c := MediaLost
+		if rest != "" {
+			var err error
+			if c, err = causeNamed(rest); err != nil {
+				return err
+			}
+		}
+		s.emit(mediaLost{c})
 	case "audio":
 		s.wo.heard(s)
 	case "timer":

@@ -140,7 +140,7 @@ func (p *tanglePhone) giveUp() {
 	p.w.mu.Unlock()
 	switch {
 	case first:
-		p.w.call.post(sipNews{0, sip.Cancelled{}})
+		p.w.call.post(sipNews{0, sip.Cancelled{Status: 487}})
 	case acked:
 		p.bye()
 	}

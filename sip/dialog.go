@@ -165,7 +165,7 @@ func (s *Server) endStray(t *trunk, m *message, r Reason) {
 	if !s.firstStray(d.CallID + "|" + d.remoteTag()) {
 		return
 	}
-	bye := d.request("BYE", seq+1)
+	bye := d.request("BYE", seq+lostSeq) // past what was confirmed in the early dialog
 	bye.addReason(r)
 	s.request(t, bye, to, newBranch(), s.tm.limit(), func(*clientTx, *message, error) bool { return true })
 }

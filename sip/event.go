@@ -41,7 +41,9 @@ type Hungup struct{ Q850 int }
 type ByeDone struct{ Err error }
 
 // Cancelled ends a call that the far end placed and gave up before our answer.
-type Cancelled struct{ Q850 int }
+// Status is what its INVITE was answered with: 487, or 504 where the caller
+// insisted on reliable ringing and then confirmed none (RFC 3262 section 3).
+type Cancelled struct{ Status, Q850 int }
 
 // Acked is the ACK for our answer. SDP is set only when the ACK carried one.
 type Acked struct{ SDP []byte }
@@ -49,6 +51,11 @@ type Acked struct{ SDP []byte }
 // NoAck says that our answer was never acknowledged within 64·T1 (RFC 3261
 // section 13.3.1.4). A BYE is on its way, and ByeDone follows.
 type NoAck struct{}
+
+// Expired says that a call is gone at the far end: it said so to a refresh of
+// ours, or nobody refreshed the session in time (RFC 4028 section 10). A BYE is
+// on its way, and ByeDone follows.
+type Expired struct{}
 
 func (Proceeding) event() {}
 func (Ringing) event()    {}
@@ -60,3 +67,4 @@ func (ByeDone) event()    {}
 func (Cancelled) event()  {}
 func (Acked) event()      {}
 func (NoAck) event()      {}
+func (Expired) event()    {}

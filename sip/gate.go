@@ -8,12 +8,14 @@ import (
 // method that nobody knows is 501 (RFC 3261 section 21.5.2).
 var methods = map[string]int{
 	"INVITE": 0, "ACK": 0, "BYE": 0, "CANCEL": 0, "OPTIONS": 0, "UPDATE": 0, "INFO": 0,
-	"PRACK": 0, "NOTIFY": 0, "REFER": 0, // answered, but no feature of ours: not in allow
+	"PRACK":  0,
+	"NOTIFY": 0, "REFER": 0, // answered, but no feature of ours: not in allow
 	"REGISTER": 405, "SUBSCRIBE": 405, "MESSAGE": 405, "PUBLISH": 405,
 }
 
 const (
-	allow       = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO"
+	allow       = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, PRACK"
+	supported   = "timer, 100rel"
 	contentSDP  = "application/sdp"
 	maxCSeq     = 1<<31 - 1 // RFC 3261 section 8.1.1.5
 	maxForwards = 70
@@ -23,7 +25,7 @@ const (
 // when everything that a handler reads is there, once, and well formed. The
 // order of the questions is that of RFC 3261 section 8.2, grammar first.
 func check(m *message) *fault {
-	for _, question := range []func(*message) *fault{checkFrame, checkURI, checkMethod, checkScheme, checkHops, checkRequire, checkContent} {
+	for _, question := range []func(*message) *fault{checkFrame, checkURI, checkMethod, checkScheme, checkHops, checkRequire, checkExpiry, checkContent} {
 		if f := question(m); f != nil {
 			return f
 		}
@@ -126,8 +128,8 @@ func checkHops(m *message) *fault {
 	return nil
 }
 
-// checkRequire refuses every extension that a peer insists on; an ACK or
-// CANCEL may not insist (RFC 3261 section 8.2.2.3).
+// checkRequire refuses every extension that a peer insists on and we do not
+// have; an ACK or CANCEL may not insist (RFC 3261 section 8.2.2.3).
 func checkRequire(m *message) *fault {
 	if m.method == "ACK" || m.method == "CANCEL" || !m.has("Require") {
 		return nil
@@ -139,8 +141,13 @@ func checkRequire(m *message) *fault {
 			if !ok || !isToken(t) {
 				return malformed("Bad Require")
 			}
-			tags = append(tags, t)
+			if t = strings.ToLower(t); t != "timer" && t != "100rel" {
+				tags = append(tags, t)
+			}
 		}
+	}
+	if tags == nil {
+		return nil
 	}
 	return &fault{420, "require", "Bad Extension", []field{{"Unsupported", strings.Join(tags, ", ")}}}
 }

@@ -31,7 +31,9 @@ func (c *Session) request(in gotRequest) {
 		c.peerInfo(in)
 	case "REFER":
 		in.tx.answer(603)
-	default: // NOTIFY and PRACK of what we never asked for
+	case "PRACK":
+		c.peerPrack(in)
+	default: // NOTIFY of what we never asked for
 		in.tx.answer(481)
 	}
 }
@@ -42,14 +44,10 @@ func (c *Session) belongs(in gotRequest) bool {
 	seq, _ := in.m.cseq()
 	d := c.dialog
 	if d == nil { // our INVITE is not answered: only its end can come
-		switch in.m.method {
-		case "BYE":
+		if in.m.method == "BYE" {
 			return true
-		case "UPDATE":
-			in.tx.answer(491)
-		default:
-			in.tx.answer(481)
 		}
+		c.peerEarly(in)
 		return false
 	}
 	if tag(in.m.get("From")) != d.remoteTag() {
@@ -92,6 +90,7 @@ func (c *Session) peerBye(in gotRequest) {
 // sendBye hangs up.
 func (c *Session) sendBye(r Reason) {
 	c.settle()
+	c.quit()
 	c.phase = phaseLeaving
 	c.endWith = c.ours(r)
 	c.byeAgain(field{})
@@ -151,6 +150,10 @@ func (c *Session) peerInvite(in gotRequest) {
 	case c.accept != nil && (c.accept.initial || c.accept.offer): // what we said last is not settled
 		in.tx.answer(491)
 		return
+	case c.offering():
+		c.s.metrics.glare("offer_offer")
+		in.tx.answer(491)
+		return
 	}
 	sdp := c.local
 	if len(in.m.body) > 0 {
@@ -159,11 +162,13 @@ func (c *Session) peerInvite(in gotRequest) {
 			in.tx.answer(488)
 			return
 		}
-		sdp = answer
+		sdp, c.remote = answer, slices.Clone(in.m.body)
 	}
 	c.local = sdp
 	c.refresh(in.m)
-	m := response(in.m, 200, in.tx.tag, in.tx.fl, field{"Contact", c.s.contactOf(in.m.uri, in.tx.fl.endpoint())}, field{"Allow", allow}, field{"Content-Type", contentSDP})
+	m := response(in.m, 200, in.tx.tag, in.tx.fl, field{"Contact", c.s.contactOf(in.m.uri, in.tx.fl.endpoint())}, field{"Allow", allow},
+		field{"Supported", supported}, field{"Content-Type", contentSDP})
+	m.fields = append(m.fields, c.refreshedByPeer(in.m)...)
 	m.body = sdp
 	seq, _ := in.m.cseq()
 	c.acceptWith(&acceptance{tx: in.tx, m: m, seq: seq, offer: len(in.m.body) == 0})
@@ -172,10 +177,10 @@ func (c *Session) peerInvite(in gotRequest) {
 // peerUpdate is the same without an ACK (RFC 3311). Without an offer it only
 // refreshes.
 func (c *Session) peerUpdate(in gotRequest) {
-	extra := []field{{"Contact", c.s.contactFor(in.tx.fl.endpoint())}}
+	extra := []field{{"Contact", c.s.contactOf(in.m.uri, in.tx.fl.endpoint())}, {"Allow", allow}, {"Supported", supported}}
 	if len(in.m.body) == 0 {
 		c.refresh(in.m)
-		in.tx.answer(200, extra...)
+		in.tx.answer(200, append(extra, c.refreshedByPeer(in.m)...)...)
 		return
 	}
 	switch {
@@ -185,21 +190,27 @@ func (c *Session) peerUpdate(in gotRequest) {
 	case c.accept != nil && c.accept.offer:
 		in.tx.answer(491)
 		return
+	case c.offering():
+		c.s.metrics.glare("offer_offer")
+		in.tx.answer(491)
+		return
 	}
 	answer, err := c.offered(in.m.body)
 	if err != nil {
 		in.tx.answer(488)
 		return
 	}
-	c.local = answer
+	c.local, c.remote = answer, slices.Clone(in.m.body)
 	c.refresh(in.m)
-	m := response(in.m, 200, in.tx.tag, in.tx.fl, append(extra, field{"Content-Type", contentSDP})...)
+	extra = append(append(extra, field{"Content-Type", contentSDP}), c.refreshedByPeer(in.m)...)
+	m := response(in.m, 200, in.tx.tag, in.tx.fl, extra...)
 	m.body = answer
 	in.tx.respond(m)
 }
 
-// refresh moves the remote target; only re-INVITE and UPDATE do.
+// refresh moves the remote target; only re-INVITE, UPDATE and their answers do.
 func (c *Session) refresh(m *message) {
+	c.peerCan(m)
 	if target := contactURI(m); target != "" {
 		c.dialog.Target = target
 		c.ack = nil

@@ -28,7 +28,11 @@ type acceptance struct {
 func (s *Server) incomingCall(t *trunk, m *message, tx *serverTx) {
 	c := s.newSession(t)
 	c.phase, c.uas = phaseOffered, tx
-	c.dialog = dialogOfInvite(m, tx.tag)
+	c.dialog, c.remote = dialogOfInvite(m, tx.tag), slices.Clone(m.body)
+	c.peerCan(m)
+	if m.names("Require", "100rel") {
+		c.rel = newReliably()
+	}
 	c.state = durable{Version: stateVersion, Trunk: t.cfg.Name, CallID: c.dialog.CallID}
 	c.saveDialog()
 	tx.owner.Store(c)
@@ -114,13 +118,17 @@ func (c *Session) sendRinging() {
 		m.add("Content-Type", contentSDP)
 		m.body = c.early
 	}
+	if c.rel != nil {
+		c.sendReliably(m)
+		return
+	}
 	c.uas.respond(m)
 	c.arm(tickRing, c.s.tm.ring)
 }
 
 // answer sends 200 with our description, again and again until its ACK.
 func (c *Session) answer(sdp []byte) {
-	if c.phase != phaseOffered {
+	if c.phase != phaseOffered || c.held(sdp) {
 		return
 	}
 	c.disarm(tickRing)
@@ -129,13 +137,16 @@ func (c *Session) answer(sdp []byte) {
 	}
 	c.local = sdp
 	m := response(c.uas.req, 200, c.uas.tag, c.uas.fl,
-		field{"Contact", c.s.contactOf(c.uas.req.uri, c.uas.fl.endpoint())}, field{"Allow", allow}, field{"Content-Type", contentSDP})
-	m.body = sdp
+		field{"Contact", c.s.contactOf(c.uas.req.uri, c.uas.fl.endpoint())}, field{"Allow", allow}, field{"Supported", supported})
+	if c.rel == nil || !c.rel.settled { // else it has it, and another would be an offer
+		m.add("Content-Type", contentSDP)
+		m.body = sdp
+	}
 	c.phase = phaseUnacked
+	m.fields = append(m.fields, c.refreshedByPeer(c.uas.req)...)
 	c.saveDialog()
 	c.s.metrics.invite(outbound, c.trunk.cfg.Name, 200)
-	seq, _ := c.uas.req.cseq() // other requests may have come since
-	c.acceptWith(&acceptance{tx: c.uas, m: m, seq: seq, initial: true, offer: len(c.uas.req.body) == 0})
+	c.acceptWith(&acceptance{tx: c.uas, m: m, seq: c.uas.seq(), initial: true, offer: len(c.uas.req.body) == 0})
 }
 
 // acceptWith sends a 2xx and starts waiting for its ACK.
@@ -168,8 +179,8 @@ func (c *Session) acked(m *message) {
 	}
 	c.settle()
 	if !a.initial {
-		if a.offer && len(m.body) > 0 && c.reoffer != nil {
-			_, _ = c.reoffer(slices.Clone(m.body)) // it tells where they are now; there is nothing to answer
+		if a.offer {
+			c.moved(m.body)
 		}
 		return
 	}
@@ -240,5 +251,5 @@ func (c *Session) cancelled(m *message) {
 func (c *Session) giveUp(cause int) {
 	c.uas.answer(487, c.ours(givenUp).fields()...)
 	c.s.metrics.invite(outbound, c.trunk.cfg.Name, 487)
-	c.tell(Cancelled{cause})
+	c.tell(Cancelled{487, cause})
 }

@@ -65,7 +65,10 @@ func (s *Server) Prepare(o Outgoing, notify func(Event)) (*Session, error) {
 		From: from + ";tag=" + newTag(), To: "<" + target.scheme + ":" + at + ">", CallID: newID(), Routes: t.routes(),
 	}
 	if t.cfg.Auth.User != "" {
-		c.state.Tries = maxAttempts
+		c.state.Tries += maxProofs
+	}
+	if t.cfg.SessionExpires > 0 {
+		c.state.Tries++
 	}
 	c.choose()
 	return c, nil
@@ -79,9 +82,14 @@ func loose(uri string) string {
 	return uri + ";lr"
 }
 
-// maxAttempts of one INVITE: the first, one for a challenge, one more for a
-// challenge that only says that the nonce was stale.
-const maxAttempts = 3
+const (
+	// maxProofs is how often an INVITE is repeated with credentials: once for a
+	// challenge, once more for one that only says that the nonce was stale.
+	maxProofs = 2
+	// maxAttempts of one INVITE: the first, those with credentials, and one with
+	// a longer session timer.
+	maxAttempts = 1 + maxProofs + 1
+)
 
 // choose settles the transport: what does not fit a datagram goes by TCP (RFC
 // 3261 section 18.1.1).
@@ -120,6 +128,8 @@ func (c *Session) build() *message {
 	m.add("P-Asserted-Identity", c.asserted)
 	m.add(c.creds.name, c.creds.value)
 	m.add("Allow", allow)
+	m.add("Supported", supported)
+	m.fields = append(m.fields, c.expiry.offer(false)...)
 	m.add("User-Agent", userAgent)
 	for _, h := range o.Headers {
 		m.add(h.Name, printable(h.Value, maxHeader))
@@ -199,7 +209,7 @@ func (c *Session) answeredBy() *clientTx { return c.current.Load() }
 
 // provisional takes a 1xx.
 func (c *Session) provisional(m *message) {
-	if c.phase != phaseCalling && c.phase != phaseEarly {
+	if (c.phase != phaseCalling && c.phase != phaseEarly) || !c.reliable(m) {
 		return
 	}
 	first := c.phase == phaseCalling
@@ -239,13 +249,17 @@ func (c *Session) accepted(m *message) {
 	c.s.metrics.invite(inbound, c.trunk.cfg.Name, m.status)
 	c.dialog = dialogOfAnswer(m)
 	c.inviteSeq = c.dialog.LocalSeq
+	c.remote = c.ofFork(m)
+	c.peerCan(m)
+	c.expiry.agreed(m)
 	c.phase = phaseUp
 	c.saveDialog()
 	if c.answered != nil {
 		c.answered(c.State())
 	}
 	c.sendACK()
-	c.tell(Accepted{slices.Clone(m.body)})
+	c.windExpiry()
+	c.tell(Accepted{slices.Clone(c.remote)})
 	if c.notify == nil {
 		c.sendBye(c.endWith)
 	}
@@ -278,22 +292,40 @@ func (c *Session) refused(m *message) {
 	c.phase = phaseOver
 }
 
-// retry answers a challenge: a new INVITE in the same call, one CSeq further.
+// retry answers a challenge, or asks for a longer session timer: a new INVITE in
+// the same call, one CSeq further.
 func (c *Session) retry(m *message) bool {
+	if c.attempt+1 >= c.state.Tries { // more than what is on disk may never leave
+		return false
+	}
+	if m.status == 422 {
+		if c.longer || c.expiry.wish == 0 || !c.expiry.tooSmall(m) {
+			return false
+		}
+		c.longer = true
+		c.again()
+		return true
+	}
 	if m.from.addr.Addr() != c.to.addr.Addr() { // only the target we asked may ask back
 		return false
 	}
 	creds, stale, ok := c.trunk.authorize(m, "INVITE", c.state.URI)
-	if !ok || c.attempt+1 >= maxAttempts || (c.attempt > 0 && (!stale || c.stale)) {
+	if !ok || c.proofs >= maxProofs || (c.proofs > 0 && !stale) {
 		return false
 	}
-	c.stale = c.attempt > 0
-	c.attempt++
+	c.proofs++
 	c.creds = creds
+	c.again()
+	return true
+}
+
+// again sends the INVITE once more.
+func (c *Session) again() {
+	c.attempt++
+	c.forks = nil
 	c.phase = phaseCalling
 	c.choose()
 	c.send()
-	return true
 }
 
 // sendCancel sends the CANCEL if the far end has spoken; else provisional
@@ -322,7 +354,9 @@ func (c *Session) cancelUnanswered() {
 // newSession makes a Session; its goroutine starts with its first input.
 func (s *Server) newSession(t *trunk) *Session {
 	t.live.Add(1)
-	return &Session{s: s, trunk: t, log: s.log.With(slog.String("trunk", t.cfg.Name)), inbox: newMailbox()}
+	return &Session{
+		s: s, trunk: t, log: s.log.With(slog.String("trunk", t.cfg.Name)), inbox: newMailbox(), expiry: newExpiry(t.cfg.SessionExpires),
+	}
 }
 
 // parseEndpoint reads what State wrote.

@@ -66,9 +66,16 @@ func (f flow) send(data []byte, fail func(error)) {
 	}
 }
 
+// datagrams is what is used of a UDP socket.
+type datagrams interface {
+	ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error)
+	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
+	Close() error
+}
+
 // socket is one UDP listener.
 type socket struct {
-	conn  *net.UDPConn
+	conn  datagrams
 	local netip.AddrPort
 }
 

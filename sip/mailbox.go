@@ -26,6 +26,14 @@ type (
 		m   *message
 		err error
 	}
+	// gotAnswer is the answer to another request of ours inside the dialog, or
+	// the end of waiting for one.
+	gotAnswer struct {
+		ask *ask
+		tx  *clientTx
+		m   *message
+		err error
+	}
 	// gotRequest is a request inside the dialog; tx is nil for an ACK.
 	gotRequest struct {
 		m  *message
@@ -48,6 +56,7 @@ func (doRefuse) input()    {}
 func (doAbandon) input()   {}
 func (gotResponse) input() {}
 func (gotBye) input()      {}
+func (gotAnswer) input()   {}
 func (gotRequest) input()  {}
 func (gotCancel) input()   {}
 func (ticked) input()      {}

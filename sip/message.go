@@ -121,6 +121,7 @@ var canonical = map[string]string{
 	"l": "Content-Length", "content-length": "Content-Length",
 	"k": "Supported", "supported": "Supported",
 	"cseq": "CSeq", "max-forwards": "Max-Forwards", "route": "Route", "record-route": "Record-Route",
+	"x": "Session-Expires", "session-expires": "Session-Expires", "min-se": "Min-SE", "rseq": "RSeq", "rack": "RAck",
 	"require": "Require", "reason": "Reason", "retry-after": "Retry-After",
 	"www-authenticate": "WWW-Authenticate", "proxy-authenticate": "Proxy-Authenticate",
 	"p-asserted-identity": "P-Asserted-Identity",

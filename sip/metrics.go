@@ -19,7 +19,7 @@ const (
 var reasons = []string{
 	"source", "rate", "connections", "handshake", "plain", "read", "size", "malformed", "version", "method", "scheme", "hops", "require",
 	"content", "merged", "dialog", "cseq", "stray", "draining", "overload", "panic",
-	"unauthenticated", "credentials", "nonce", "loop",
+	"unauthenticated", "credentials", "nonce", "loop", "interval",
 }
 
 // classes of final answers; timeout is none at all.
@@ -72,7 +72,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, r := range reasons {
 		m.rejected[r] = rejected.WithLabelValues(r)
 	}
-	for _, k := range []string{"answer_cancel", "bye_bye"} {
+	for _, k := range []string{"answer_cancel", "bye_bye", "offer_offer"} {
 		m.glares[k] = glares.WithLabelValues(k)
 	}
 	return m

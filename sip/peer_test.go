@@ -33,7 +33,7 @@ func quick() timing {
 // peer is a far end without a stack: it says what the test says.
 type peer struct {
 	t    *testing.T
-	conn *net.UDPConn
+	conn testConn
 	in   chan *message
 }
 
@@ -43,6 +43,17 @@ func newPeer(t *testing.T) *peer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newPeerOn(t, conn)
+}
+
+// testConn is a UDP socket, or one in memory.
+type testConn interface {
+	datagrams
+	LocalAddr() net.Addr
+}
+
+func newPeerOn(t *testing.T, conn testConn) *peer {
+	t.Helper()
 	p := &peer{t: t, conn: conn, in: make(chan *message, 4096)}
 	done, over := make(chan struct{}), make(chan struct{})
 	go func() {

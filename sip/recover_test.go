@@ -97,7 +97,7 @@ func TestRecoverOfAnInviteThatNeverLeft(t *testing.T) {
 	s = crash(t, s, trunk)
 	done := recovering(t, s, c.State())
 	seen := map[string]bool{}
-	for len(seen) < maxAttempts { // each attempt that the challenges could have made
+	for len(seen) < 1+maxProofs { // each attempt that the challenges could have made
 		cancel := p.want("CANCEL")
 		seen[cancel.get("Via")] = true
 		p.reply(cancel, 481, "a")

@@ -97,6 +97,25 @@ func New(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prometheus
 }
 
 func newServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prometheus.Registerer, tm timing) (*Server, error) {
+	s, err := makeServer(cfg, trunks, log, reg, tm)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range cfg.Listen {
+		if err := s.listen(l); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	if len(s.sockets)+len(s.listeners) == 0 {
+		s.stop()
+		return nil, errors.New("no SIP listener configured")
+	}
+	s.begin()
+	return s, nil
+}
+
+// makeServer makes one that listens nowhere yet.
+func makeServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prometheus.Registerer, tm timing) (*Server, error) {
 	s := &Server{
 		tm: tm, log: log, metrics: newMetrics(reg), resolver: net.DefaultResolver, seed: maphash.MakeSeed(), limits: newLimiter(),
 		nonces: newNonces(time.Now()), loops: newLoopMark(),
@@ -121,15 +140,11 @@ func newServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prom
 		s.stop()
 		return nil, err
 	}
-	for _, l := range cfg.Listen {
-		if err := s.listen(l); err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
-	}
-	if len(s.sockets)+len(s.listeners) == 0 {
-		s.stop()
-		return nil, errors.New("no SIP listener configured")
-	}
+	return s, nil
+}
+
+// begin reads what the sockets bring.
+func (s *Server) begin() {
 	for _, sock := range s.sockets {
 		s.work.Go(func() { s.readUDP(sock) })
 	}
@@ -137,7 +152,6 @@ func newServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prom
 		s.work.Go(func() { s.accept(l) })
 	}
 	s.work.Go(s.keepNames)
-	return s, nil
 }
 
 // Serve takes calls until ctx ends, probes the targets, and registers where a

@@ -47,21 +47,29 @@ type Session struct {
 	invite   *clientTx
 	attempt  int
 	creds    field // the Authorization that the INVITE carried
-	stale    bool  // the one more retry that stale=true gives was used
+	proofs   int   // how often it was repeated for a challenge
+	longer   bool  // and once for a longer session timer
 	rung     int   // the last status reported as Ringing, or that we ring with
 	wantEnd  bool
 	endWith  Reason
-	cancelAt bool   // a CANCEL has left
-	ack      []byte // of the 2xx, to be sent again for every repeat
+	cancelAt bool             // a CANCEL has left
+	ack      []byte           // of the 2xx, to be sent again for every repeat
+	forks    map[string]*fork // by the far end's tag
 
 	// The INVITE that we got.
 	uas   *serverTx
-	early []byte // the description that it got with a 183
+	early []byte    // the description that it got with a 183
+	rel   *reliably // nil: the caller does not insist on that
 
 	dialog  *dialog
 	local   []byte // our current session description
+	remote  []byte // theirs, as it last came
 	byeAuth bool   // our BYE has been repeated with credentials
 	accept  *acceptance
+
+	expiry   expiry
+	updates  bool // the far end takes UPDATE
+	changing *ask // our refresh that waits for its answer
 }
 
 // phase is where a Session stands.
@@ -82,10 +90,15 @@ const (
 type tick uint8
 
 const (
-	tickCancel tick = iota // no final answer after our CANCEL
-	tickRing               // 180 or 183 again
-	tickAnswer             // 2xx again
-	tickNoAck              // no ACK for our 2xx
+	tickCancel   tick = iota // no final answer after our CANCEL
+	tickRing                 // 180 or 183 again
+	tickAnswer               // 2xx again
+	tickNoAck                // no ACK for our 2xx
+	tickReliable             // a reliable provisional answer again
+	tickNoPrack              // nobody confirmed it
+	tickRefresh              // the session timer: it is time to say that the call is there
+	tickExpired              // nobody has said so for too long
+	tickChange               // no final answer to a request of ours inside the dialog
 )
 
 // durable is what State returns: enough to end the call after a crash. It
@@ -244,6 +257,8 @@ func (c *Session) handle(in input) {
 		c.response(in)
 	case gotBye:
 		c.byeAnswered(in)
+	case gotAnswer:
+		c.answeredAsk(in)
 	case gotRequest:
 		c.request(in)
 	case gotCancel:
@@ -315,6 +330,16 @@ func (c *Session) tick(what tick) {
 		c.answerAgain()
 	case tickNoAck:
 		c.noAck()
+	case tickReliable:
+		c.reliablyAgain()
+	case tickNoPrack:
+		c.unconfirmed()
+	case tickRefresh:
+		c.refreshSession()
+	case tickExpired:
+		c.expired()
+	case tickChange:
+		c.unanswered()
 	}
 }
 
@@ -324,6 +349,7 @@ func (c *Session) leave() {
 	for _, t := range c.timers {
 		t.Stop()
 	}
+	c.quit()
 	c.trunk.live.Add(-1)
 	c.s.forget(c)
 	for _, in := range c.inbox.close() {
@@ -335,6 +361,10 @@ func (c *Session) leave() {
 		case gotResponse:
 			if in.m != nil && in.m.status < 300 && in.tx != nil {
 				in.tx.hand(in.m)
+			}
+		case gotAnswer:
+			if in.ask.method == "INVITE" && in.err == nil && in.m.status >= 200 && in.m.status < 300 {
+				c.acknowledge(in.ask)
 			}
 		case doStart, doCancel, doBye, doRing, doEarly, doAnswer, doRefuse, doAbandon, gotBye, gotCancel, ticked:
 		}

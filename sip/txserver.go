@@ -148,6 +148,12 @@ func (tx *serverTx) final() bool {
 	return tx.state >= txAccepted
 }
 
+// seq returns the number of the request.
+func (tx *serverTx) seq() uint32 {
+	n, _ := tx.req.cseq()
+	return n
+}
+
 // end forgets the transaction.
 func (tx *serverTx) end() {
 	tx.mu.Lock()

@@ -58,6 +58,9 @@ type Outgoing struct {
 	// Answered, when set, runs after the 2xx and before its ACK, with what
 	// State returns from then on. A crash after the ACK then finds the dialog.
 	Answered func(state []byte)
+	// Trace, when set, gets every message of the call from then on, on any
+	// goroutine. It must not wait.
+	Trace func(Traced)
 }
 
 // Incoming is a call that a trunk places with us.
@@ -79,6 +82,8 @@ type Handling struct {
 	// Call is the X-WA-Call of whatever ends the call, as that header of an
 	// Outgoing is; "" for what is refused before it is a call.
 	Call string
+	// Trace is as in Outgoing, beginning with the INVITE.
+	Trace func(Traced)
 }
 
 // timing has every interval, so that tests can shrink them together.

@@ -16,6 +16,7 @@ func (s *Server) take(data []byte, datagram bool, fl flow) (whole bool) {
 		return false
 	}
 	m.from = fl.endpoint()
+	s.traces.received(m)
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Error("sip handler panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))

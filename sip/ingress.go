@@ -35,6 +35,8 @@ func (s *Server) incomingCall(t *trunk, m *message, tx *serverTx) {
 	}
 	c.state = durable{Version: stateVersion, Trunk: t.cfg.Name, CallID: c.dialog.CallID}
 	c.saveDialog()
+	c.trace.note(traced(m, m.from, false))
+	s.traces.add(c.CallID(), c.trace)
 	tx.owner.Store(c)
 	s.remember(c)
 	tx.answer(100)

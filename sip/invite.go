@@ -147,6 +147,8 @@ func (c *Session) start() {
 		return
 	}
 	c.phase = phaseCalling
+	c.trace.bind(c.out.Trace)
+	c.s.traces.add(c.CallID(), c.trace)
 	c.s.remember(c)
 	c.send()
 }
@@ -355,7 +357,7 @@ func (c *Session) cancelUnanswered() {
 func (s *Server) newSession(t *trunk) *Session {
 	t.live.Add(1)
 	return &Session{
-		s: s, trunk: t, log: s.log.With(slog.String("trunk", t.cfg.Name)), inbox: newMailbox(), expiry: newExpiry(t.cfg.SessionExpires),
+		s: s, trunk: t, log: s.log.With(slog.String("trunk", t.cfg.Name)), inbox: newMailbox(), trace: &tracer{}, expiry: newExpiry(t.cfg.SessionExpires),
 	}
 }
 

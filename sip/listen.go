@@ -52,6 +52,7 @@ func (f flow) endpoint() endpoint { return endpoint{proto: f.proto(), addr: f.re
 // if the transport finds out that data did not leave.
 func (f flow) send(data []byte, fail func(error)) {
 	if f.conn != nil {
+		f.conn.s.traces.sent(data, f.endpoint())
 		f.conn.send(data, fail)
 		return
 	}
@@ -61,6 +62,7 @@ func (f flow) send(data []byte, fail func(error)) {
 		}
 		return
 	}
+	f.sock.traces.sent(data, f.endpoint())
 	if _, err := f.sock.conn.WriteToUDPAddrPort(data, f.remote); err != nil && fail != nil {
 		fail(fmt.Errorf("send to %v: %w: %w", f.remote, ErrTransport, err))
 	}
@@ -75,8 +77,9 @@ type datagrams interface {
 
 // socket is one UDP listener.
 type socket struct {
-	conn  datagrams
-	local netip.AddrPort
+	conn   datagrams
+	local  netip.AddrPort
+	traces *tracers
 }
 
 // listener is one TCP or TLS listener.
@@ -104,7 +107,7 @@ func (s *Server) listen(text string) error {
 		}
 		// Too small a buffer is a loss under load, not a fault: the kernel's limit stands.
 		_ = c.SetReadBuffer(readBuffer)
-		s.sockets = append(s.sockets, &socket{conn: c, local: localOf(c.LocalAddr())})
+		s.sockets = append(s.sockets, &socket{conn: c, local: localOf(c.LocalAddr()), traces: s.traces})
 	case "tcp", "tls":
 		if proto == "tls" && s.identity.Load() == nil {
 			return fmt.Errorf("listener %s: name a certificate and its key in sip.tls", text)

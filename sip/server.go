@@ -51,6 +51,7 @@ type Server struct {
 	identity  atomic.Pointer[tls.Config] // of the tls:// listeners; nil: none
 	keyFiles  config.TLS                 // where it is read from
 	limits    *limiter
+	traces    *tracers
 
 	nonces        *nonces
 	loops         *loopMark
@@ -117,7 +118,7 @@ func newServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prom
 // makeServer makes one that listens nowhere yet.
 func makeServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prometheus.Registerer, tm timing) (*Server, error) {
 	s := &Server{
-		tm: tm, log: log, metrics: newMetrics(reg), resolver: net.DefaultResolver, seed: maphash.MakeSeed(), limits: newLimiter(),
+		tm: tm, log: log, metrics: newMetrics(reg), resolver: net.DefaultResolver, seed: maphash.MakeSeed(), limits: newLimiter(), traces: &tracers{calls: map[string]*tracer{}},
 		nonces: newNonces(time.Now()), loops: newLoopMark(),
 		verdicts: map[string]bool{}, conns: map[connKey]*conn{}, perSource: map[netip.Addr]int{},
 		clients: map[string]*clientTx{}, servers: map[string]*serverTx{}, merged: map[string]*serverTx{},

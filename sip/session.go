@@ -18,6 +18,7 @@ type Session struct {
 	trunk *trunk
 	log   *slog.Logger
 	inbox *mailbox
+	trace *tracer
 	begun atomic.Bool // the goroutine runs
 
 	current atomic.Pointer[clientTx] // the INVITE of the last attempt
@@ -123,7 +124,10 @@ const stateVersion = 1
 
 // Bind makes h the owner of an incoming call. It is called inside the callback
 // of Serve, and only there.
-func (c *Session) Bind(h Handling) { c.notify, c.reoffer, c.call = h.Notify, h.Reoffer, h.Call }
+func (c *Session) Bind(h Handling) {
+	c.notify, c.reoffer, c.call = h.Notify, h.Reoffer, h.Call
+	c.trace.bind(h.Trace)
+}
 
 // CallID returns the Call-ID on the wire, for logs and traces.
 func (c *Session) CallID() string {
@@ -352,6 +356,7 @@ func (c *Session) leave() {
 	c.quit()
 	c.trunk.live.Add(-1)
 	c.s.forget(c)
+	c.untrace()
 	for _, in := range c.inbox.close() {
 		switch in := in.(type) {
 		case gotRequest:

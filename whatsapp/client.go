@@ -198,10 +198,12 @@ func (c *Client) post(ctx context.Context, a action, r request) ([]byte, error) 
 
 // do makes one request, counts it, and names what is known of its effect.
 func (c *Client) do(ctx context.Context, client *http.Client, a action, method, url string, body []byte) ([]byte, error) {
-	started := time.Now()
-	answer, err := c.exchange(ctx, client, method, url, body)
-	c.metrics.seconds[a].Observe(time.Since(started).Seconds())
+	x := Exchange{Sent: time.Now(), Action: a.String(), Method: method, Path: pathOf(url), Request: body}
+	answer, err := c.exchange(ctx, client, url, &x)
+	x.Done, x.Err = time.Now(), err
+	c.metrics.seconds[a].Observe(x.Done.Sub(x.Sent).Seconds())
 	c.metrics.graph[a][c.count(err)].Inc()
+	trace(ctx, x)
 	if err != nil {
 		return nil, fmt.Errorf("%s call: %w", a, err)
 	}
@@ -226,8 +228,18 @@ func (c *Client) count(err error) result {
 	return resRefused
 }
 
-// exchange returns the body of a good answer.
-func (c *Client) exchange(ctx context.Context, client *http.Client, method, url string, body []byte) ([]byte, error) {
+// pathOf is a URL without its host.
+func pathOf(full string) string {
+	u, err := url.Parse(full)
+	if err != nil {
+		return ""
+	}
+	return u.RequestURI()
+}
+
+// exchange makes the request of x, notes in it what came, and returns the body
+// of a good answer.
+func (c *Client) exchange(ctx context.Context, client *http.Client, url string, x *Exchange) ([]byte, error) {
 	var sent atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		// The transport asks for another connection only when nothing was
@@ -235,13 +247,13 @@ func (c *Client) exchange(ctx context.Context, client *http.Client, method, url 
 		GetConn:      func(string) { sent.Store(false) },
 		WroteHeaders: func() { sent.Store(true) },
 	})
-	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, x.Method, url, bytes.NewReader(x.Request))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
 	req.Header.Set("User-Agent", "wagate")
-	if method == http.MethodPost {
+	if x.Method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := client.Do(req)
@@ -253,6 +265,7 @@ func (c *Client) exchange(ctx context.Context, client *http.Client, method, url 
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	x.Status, x.Answer = resp.StatusCode, answer
 	if resp.StatusCode/100 != 2 {
 		return nil, parseError(resp.StatusCode, resp.Header, answer, time.Now())
 	}

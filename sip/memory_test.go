@@ -94,7 +94,7 @@ func bubble(t *testing.T, delay time.Duration, change func(*config.Trunk)) (*Ser
 		t.Fatal(err)
 	}
 	ours := n.open("127.0.0.1:5060")
-	s.sockets = []*socket{{conn: ours, local: ours.local}}
+	s.sockets = []*socket{{conn: ours, local: ours.local, traces: s.traces}}
 	s.begin()
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {

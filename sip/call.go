@@ -55,6 +55,9 @@ type Outgoing struct {
 	// dialog (re-INVITE, UPDATE). It runs on the Session's goroutine. An error
 	// is answered with 488 and leaves the session as it was; nil refuses all.
 	Reoffer func(offer []byte) (answer []byte, err error)
+	// Pressed gets the key presses that the far end sends by INFO, one of 0-9, *,
+	// #, A-D. It runs on the Session's goroutine; nil ignores them.
+	Pressed func(key byte, duration time.Duration)
 	// Answered, when set, runs after the 2xx and before its ACK, with what
 	// State returns from then on. A crash after the ACK then finds the dialog.
 	Answered func(state []byte)
@@ -79,6 +82,7 @@ type Incoming struct {
 type Handling struct {
 	Notify  func(Event)
 	Reoffer func(offer []byte) (answer []byte, err error) // as in Outgoing
+	Pressed func(key byte, duration time.Duration)        // as in Outgoing
 	// Call is the X-WA-Call of whatever ends the call, as that header of an
 	// Outgoing is; "" for what is refused before it is a call.
 	Call string

@@ -153,9 +153,16 @@ func checkRequire(m *message) *fault {
 }
 
 // checkContent asks of the methods that open or move a session that their body
-// be a plain session description and that they can be reached.
+// be a session description, or have one, and that they can be reached.
 func checkContent(m *message) *fault {
-	if m.method != "INVITE" && m.method != "UPDATE" {
+	switch m.method {
+	case "INVITE", "UPDATE", "PRACK":
+	case "ACK": // nobody could be told
+		if m.isMultipart() {
+			m.unpack()
+		}
+		return nil
+	default:
 		return nil
 	}
 	if encoding := m.get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
@@ -167,6 +174,7 @@ func checkContent(m *message) *fault {
 		switch {
 		case kind == "":
 			return malformed("Missing Content-Type")
+		case m.isMultipart() && m.unpack():
 		case !strings.EqualFold(kind, contentSDP):
 			return &fault{415, "content", "Unsupported Media Type", []field{{"Accept", contentSDP}}}
 		}
@@ -193,6 +201,9 @@ func checkContent(m *message) *fault {
 func checkResponse(m *message) *fault {
 	if f := checkFrame(m); f != nil {
 		return f
+	}
+	if m.isMultipart() {
+		m.unpack()
 	}
 	if m.count("Via") != 1 {
 		return malformed("Not Ours") // RFC 3261 section 8.1.3.3

@@ -3,7 +3,6 @@ package sip
 import (
 	"errors"
 	"slices"
-	"strings"
 )
 
 // request takes a request inside the dialog, or one that may belong to it.
@@ -217,16 +216,5 @@ func (c *Session) refresh(m *message) {
 		if c.phase == phaseUp {
 			c.saveDialog()
 		}
-	}
-}
-
-// peerInfo accepts what may be ignored: an empty INFO and key presses.
-func (c *Session) peerInfo(in gotRequest) {
-	kind, _, _ := strings.Cut(in.m.get("Content-Type"), ";")
-	switch strings.ToLower(strings.Trim(kind, " \t")) {
-	case "", "application/dtmf-relay", "application/dtmf":
-		in.tx.answer(200)
-	default:
-		in.tx.answer(415, field{"Accept", "application/dtmf-relay, application/dtmf"})
 	}
 }

@@ -42,7 +42,7 @@ func (s *Server) Prepare(o Outgoing, notify func(Event)) (*Session, error) {
 		}
 	}
 	c := s.newSession(t)
-	c.notify, c.reoffer, c.answered = notify, o.Reoffer, o.Answered
+	c.notify, c.reoffer, c.pressed, c.answered = notify, o.Reoffer, o.Pressed, o.Answered
 	c.to, c.out, c.local = to, o, o.SDP
 	for _, h := range o.Headers {
 		if strings.EqualFold(h.Name, "X-WA-Call") {

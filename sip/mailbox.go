@@ -14,6 +14,7 @@ type (
 	doAnswer  struct{ sdp []byte }
 	doRefuse  struct{ refusal refusal }
 	doAbandon struct{}
+	doPress   struct{ key key }
 
 	// gotResponse is an answer to our INVITE, or the end of waiting for one.
 	gotResponse struct {
@@ -54,6 +55,7 @@ func (doEarly) input()     {}
 func (doAnswer) input()    {}
 func (doRefuse) input()    {}
 func (doAbandon) input()   {}
+func (doPress) input()     {}
 func (gotResponse) input() {}
 func (gotBye) input()      {}
 func (gotAnswer) input()   {}

@@ -31,6 +31,7 @@ type Session struct {
 	notify   func(Event)
 	reoffer  func([]byte) ([]byte, error)
 	answered func([]byte)
+	pressed  func(key byte, duration time.Duration)
 	call     string // X-WA-Call
 	phase    phase
 	timers   map[tick]*time.Timer
@@ -69,8 +70,9 @@ type Session struct {
 	accept  *acceptance
 
 	expiry   expiry
-	updates  bool // the far end takes UPDATE
-	changing *ask // our refresh that waits for its answer
+	updates  bool  // the far end takes UPDATE
+	keys     []key // to be sent; the first waits for its answer
+	changing *ask  // our refresh that waits for its answer
 }
 
 // phase is where a Session stands.
@@ -125,7 +127,7 @@ const stateVersion = 1
 // Bind makes h the owner of an incoming call. It is called inside the callback
 // of Serve, and only there.
 func (c *Session) Bind(h Handling) {
-	c.notify, c.reoffer, c.call = h.Notify, h.Reoffer, h.Call
+	c.notify, c.reoffer, c.pressed, c.call = h.Notify, h.Reoffer, h.Pressed, h.Call
 	c.trace.bind(h.Trace)
 }
 
@@ -261,6 +263,8 @@ func (c *Session) handle(in input) {
 		c.response(in)
 	case gotBye:
 		c.byeAnswered(in)
+	case doPress:
+		c.press(in.key)
 	case gotAnswer:
 		c.answeredAsk(in)
 	case gotRequest:
@@ -371,7 +375,7 @@ func (c *Session) leave() {
 			if in.ask.method == "INVITE" && in.err == nil && in.m.status >= 200 && in.m.status < 300 {
 				c.acknowledge(in.ask)
 			}
-		case doStart, doCancel, doBye, doRing, doEarly, doAnswer, doRefuse, doAbandon, gotBye, gotCancel, ticked:
+		case doStart, doCancel, doBye, doRing, doEarly, doAnswer, doRefuse, doAbandon, doPress, gotBye, gotCancel, ticked:
 		}
 	}
 }

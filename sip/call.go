@@ -72,7 +72,7 @@ type Incoming struct {
 	CallID      string
 	URI         string // the Request-URI as it came
 	To          string // its user part, percent-escapes as they came; a tel: number
-	Caller      Party  // from P-Asserted-Identity, else From
+	Caller      Party  // from P-Asserted-Identity, else Remote-Party-ID, else From; no name where privacy is wanted
 	Headers     []Header
 	SDP         []byte // empty: the caller wants our offer
 	MaxForwards int    // what is left

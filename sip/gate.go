@@ -25,7 +25,7 @@ const (
 // when everything that a handler reads is there, once, and well formed. The
 // order of the questions is that of RFC 3261 section 8.2, grammar first.
 func check(m *message) *fault {
-	for _, question := range []func(*message) *fault{checkFrame, checkURI, checkMethod, checkScheme, checkHops, checkRequire, checkExpiry, checkContent} {
+	for _, question := range []func(*message) *fault{checkFrame, checkURI, checkMethod, checkScheme, checkHops, checkRequire, checkExpiry, checkContent, checkIdentity} {
 		if f := question(m); f != nil {
 			return f
 		}

@@ -74,21 +74,13 @@ func incomingOf(t *trunk, m *message) Incoming {
 	hops, _ := digits(m.get("Max-Forwards"), 255)
 	in := Incoming{
 		Trunk: t.cfg.Name, CallID: m.get("Call-ID"), URI: m.uri, To: u.user,
-		SDP: slices.Clone(m.body), MaxForwards: hops - 1,
+		SDP: slices.Clone(m.body), MaxForwards: hops - 1, Caller: callerOf(m),
 	}
 	if u.user == contactUser && t.registrar != "" { // called by our registration: the number is in To
 		if a, ok := parseAddress(m.get("To")); ok {
 			called, _ := parseURI(a.uri)
 			in.To = called.user
 		}
-	}
-	who := m.get("P-Asserted-Identity")
-	if who == "" {
-		who = m.get("From")
-	}
-	if a, ok := parseAddress(who); ok {
-		from, _ := parseURI(a.uri)
-		in.Caller = Party{Number: from.user, Name: printable(a.display, maxName)}
 	}
 	for _, f := range m.fields {
 		if len(f.name) > 5 && f.name[:5] == "x-wa-" {

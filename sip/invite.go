@@ -126,6 +126,9 @@ func (c *Session) build() *message {
 	m.add("CSeq", utoa(st.CSeq+uint32(c.attempt))+" INVITE") //nolint:gosec // at most maxAttempts
 	m.add("Contact", c.s.contactOf(st.URI, c.to))
 	m.add("P-Asserted-Identity", c.asserted)
+	if c.asserted == "" {
+		m.add("Privacy", "id") // the customer hides it (RFC 3323 section 4.2)
+	}
 	m.add(c.creds.name, c.creds.value)
 	m.add("Allow", allow)
 	m.add("Supported", supported)

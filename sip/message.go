@@ -124,8 +124,8 @@ var canonical = map[string]string{
 	"x": "Session-Expires", "session-expires": "Session-Expires", "min-se": "Min-SE", "rseq": "RSeq", "rack": "RAck",
 	"require": "Require", "reason": "Reason", "retry-after": "Retry-After",
 	"www-authenticate": "WWW-Authenticate", "proxy-authenticate": "Proxy-Authenticate",
-	"p-asserted-identity": "P-Asserted-Identity",
-	"r":                   "Refer-To", "refer-to": "Refer-To",
+	"p-asserted-identity": "P-Asserted-Identity", "remote-party-id": "Remote-Party-ID", "privacy": "Privacy",
+	"r": "Refer-To", "refer-to": "Refer-To",
 	"u": "Allow-Events", "o": "Event", "s": "Subject",
 }
 

@@ -109,7 +109,7 @@ func (m *message) parseFields(head []byte) *fault {
 				folded = append(append(bytes.TrimRight(folded, " \t"), ' '), bytes.TrimLeft(more, " \t")...)
 			}
 		}
-		if folded != nil {
+		if folded != nil && bytes.IndexByte(line, ':') >= 0 { // a name is never folded
 			line = folded
 		}
 		if count++; count > maxFields {

@@ -102,19 +102,19 @@ var rfc5118 = []hard{
 }
 
 // read4475 returns a message of RFC 4475, which sipgo carries for its own tests.
-func read4475(t testing.TB, name string) []byte {
-	t.Helper()
-	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/emiago/sipgo").Output()
+func read4475(tb testing.TB, name string) []byte {
+	tb.Helper()
+	dir, err := exec.CommandContext(tb.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/emiago/sipgo").Output()
 	if err != nil {
-		t.Fatalf("where is sipgo? %v", err)
+		tb.Fatalf("where is sipgo? %v", err)
 	}
 	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), "sip/testdata/torture/*", name+".dat"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no message %s: %v", name, err)
+		tb.Fatalf("no message %s: %v", name, err)
 	}
 	data, err := os.ReadFile(files[0])
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if name == "baddn" { // the copy has lost the RFC's empty line
 		data = append(data, "\r\n"...)
@@ -122,11 +122,11 @@ func read4475(t testing.TB, name string) []byte {
 	return data
 }
 
-func read5118(t testing.TB, name string) []byte {
-	t.Helper()
+func read5118(tb testing.TB, name string) []byte {
+	tb.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", "rfc5118", name+".dat"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return data
 }

@@ -64,7 +64,7 @@ func TestHostileWords(t *testing.T) {
 func wantClean(t *testing.T, m *faketrunk.Message) {
 	t.Helper()
 	known := map[string]bool{}
-	for name := range strings.FieldsSeq(`Via Max-Forwards From To Call-ID CSeq Contact P-Asserted-Identity Allow User-Agent
+	for name := range strings.FieldsSeq(`Via Max-Forwards From To Call-ID CSeq Contact P-Asserted-Identity Privacy Allow User-Agent
 		X-WA-Call X-WA-ID X-WA-Number X-WA-User-ID X-WA-Payload X-WA-Loop Content-Type Content-Length Supported Accept`) {
 		known[strings.ToLower(name)] = true
 	}
@@ -143,6 +143,9 @@ func TestCustomerWithoutANumber(t *testing.T) {
 	invite := phone.Invite()
 	if from := invite.Get("From"); !strings.Contains(from, "<sip:anonymous@anonymous.invalid>") {
 		t.Errorf("From is %q", from)
+	}
+	if invite.Get("Privacy") != "id" || invite.Get("P-Asserted-Identity") != "" {
+		t.Errorf("Privacy is %q, P-Asserted-Identity %q", invite.Get("Privacy"), invite.Get("P-Asserted-Identity"))
 	}
 	if got := invite.Get("X-WA-User-ID"); got != "ES.20914466382001574" {
 		t.Errorf("X-WA-User-ID is %q", got)

@@ -65,7 +65,7 @@ func wantClean(t *testing.T, m *faketrunk.Message) {
 	t.Helper()
 	known := map[string]bool{}
 	for name := range strings.FieldsSeq(`Via Max-Forwards From To Call-ID CSeq Contact P-Asserted-Identity Privacy Allow User-Agent
-		X-WA-Call X-WA-ID X-WA-Number X-WA-User-ID X-WA-Payload X-WA-Loop Content-Type Content-Length Supported Accept`) {
+		X-WA-Call X-WA-ID X-WA-Number X-WA-User-ID X-WA-Payload X-WA-Loop Content-Type Content-Length Supported Accept Session-Expires Min-SE`) {
 		known[strings.ToLower(name)] = true
 	}
 	seen := map[string]int{}

@@ -69,7 +69,7 @@ func (l *trunkPhone) build(ctx context.Context) (*trunkDial, error) {
 		Headers: c.headers(),
 		SDP:     sock.Offer(),
 		Reoffer: sock.Reoffer,
-		Answered: func(state []byte) {
+		Changed: func(state []byte) {
 			// After the end of the call the debt has the dialog.
 			if err := l.save(c.ctx, state); err != nil && !errors.Is(err, store.ErrEnded) {
 				c.log.Error("dialog cannot be written down", slog.Any("error", err))

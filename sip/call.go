@@ -58,9 +58,11 @@ type Outgoing struct {
 	// Pressed gets the key presses that the far end sends by INFO, one of 0-9, *,
 	// #, A-D. It runs on the Session's goroutine; nil ignores them.
 	Pressed func(key byte, duration time.Duration)
-	// Answered, when set, runs after the 2xx and before its ACK, with what
-	// State returns from then on. A crash after the ACK then finds the dialog.
-	Answered func(state []byte)
+	// Changed, when set, runs whenever State returns something new, with it, and
+	// before the message leaves that makes it true: the ACK of the 2xx, so that a
+	// crash after it finds the dialog, or an INVITE repeated with a longer session
+	// timer.
+	Changed func(state []byte)
 	// Trace, when set, gets every message of the call from then on, on any
 	// goroutine. It must not wait.
 	Trace func(Traced)

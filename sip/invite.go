@@ -42,7 +42,7 @@ func (s *Server) Prepare(o Outgoing, notify func(Event)) (*Session, error) {
 		}
 	}
 	c := s.newSession(t)
-	c.notify, c.reoffer, c.pressed, c.answered = notify, o.Reoffer, o.Pressed, o.Answered
+	c.notify, c.reoffer, c.pressed, c.changed = notify, o.Reoffer, o.Pressed, o.Changed
 	c.to, c.out, c.local = to, o, o.SDP
 	for _, h := range o.Headers {
 		if strings.EqualFold(h.Name, "X-WA-Call") {
@@ -66,9 +66,6 @@ func (s *Server) Prepare(o Outgoing, notify func(Event)) (*Session, error) {
 	}
 	if t.cfg.Auth.User != "" {
 		c.state.Tries += maxProofs
-	}
-	if t.cfg.SessionExpires > 0 {
-		c.state.Tries++
 	}
 	c.choose()
 	return c, nil
@@ -259,9 +256,7 @@ func (c *Session) accepted(m *message) {
 	c.expiry.agreed(m)
 	c.phase = phaseUp
 	c.saveDialog()
-	if c.answered != nil {
-		c.answered(c.State())
-	}
+	c.tellState()
 	c.sendACK()
 	c.windExpiry()
 	c.tell(Accepted{slices.Clone(c.remote)})
@@ -300,14 +295,15 @@ func (c *Session) refused(m *message) {
 // retry answers a challenge, or asks for a longer session timer: a new INVITE in
 // the same call, one CSeq further.
 func (c *Session) retry(m *message) bool {
-	if c.attempt+1 >= c.state.Tries { // more than what is on disk may never leave
-		return false
-	}
 	if m.status == 422 {
 		if c.longer || c.expiry.wish == 0 || !c.expiry.tooSmall(m) {
 			return false
 		}
 		c.longer = true
+		c.stateMu.Lock()
+		c.state.Tries++
+		c.stateMu.Unlock()
+		c.tellState()
 		c.again()
 		return true
 	}
@@ -322,6 +318,13 @@ func (c *Session) retry(m *message) bool {
 	c.creds = creds
 	c.again()
 	return true
+}
+
+// tellState has the owner write down what a crash must find.
+func (c *Session) tellState() {
+	if c.changed != nil {
+		c.changed(c.State())
+	}
 }
 
 // again sends the INVITE once more.

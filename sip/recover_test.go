@@ -137,7 +137,7 @@ func TestRecoverHangsUp(t *testing.T) {
 	s := newTestServer(t, quick(), trunkTo(p))
 	o := call()
 	saved := make(chan []byte, 1)
-	o.Answered = func(state []byte) { saved <- state }
+	o.Changed = func(state []byte) { saved <- state }
 	c, _, invite := setUp(t, s, p, o)
 	if state := <-saved; string(state) != string(c.State()) {
 		t.Error("what was to be saved before the ACK is not the dialog")

@@ -28,13 +28,13 @@ type Session struct {
 	stateMu sync.Mutex
 
 	// From here on everything belongs to the Session's goroutine.
-	notify   func(Event)
-	reoffer  func([]byte) ([]byte, error)
-	answered func([]byte)
-	pressed  func(key byte, duration time.Duration)
-	call     string // X-WA-Call
-	phase    phase
-	timers   map[tick]*time.Timer
+	notify  func(Event)
+	reoffer func([]byte) ([]byte, error)
+	changed func([]byte)
+	pressed func(key byte, duration time.Duration)
+	call    string // X-WA-Call
+	phase   phase
+	timers  map[tick]*time.Timer
 
 	// The INVITE that we send.
 	out       Outgoing

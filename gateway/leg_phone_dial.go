@@ -68,6 +68,7 @@ func (l *trunkPhone) build(ctx context.Context) (*trunkDial, error) {
 		Caller:  sip.Party{Number: plus(c.order.user.Number), Name: c.order.user.Name},
 		Headers: c.headers(),
 		SDP:     sock.Offer(),
+		Spare:   l.spare,
 		Reoffer: sock.Reoffer,
 		Changed: func(state []byte) {
 			// After the end of the call the debt has the dialog.

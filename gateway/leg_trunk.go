@@ -9,7 +9,7 @@ type trunkLeg struct {
 func newTrunkLeg(c *Call, id uint8) *trunkLeg {
 	p := c.m.Plan
 	l := &trunkLeg{table: sipEgress{Leg: id}}
-	l.trunkPhone = trunkPhone{call: c, id: of(id), hop: c.order.hops[p.Hop], plain: p.Plain, table: &l.table, line: &l.table.dialled}
+	l.trunkPhone = trunkPhone{call: c, id: of(id), hop: c.order.hops[p.Hop], plain: p.Plain, spare: p.spare(), table: &l.table, line: &l.table.dialled}
 	l.port = l
 	if addresses := c.addresses[p.Hop]; int(p.Target) < len(addresses) {
 		l.target = addresses[p.Target]

@@ -29,6 +29,9 @@ func newPlan(targets ...int) plan {
 	return p
 }
 
+// spare tells whether the trunk has another address to be asked after this one.
+func (p *plan) spare() bool { return p.Hop < p.Hops && p.Target+1 < p.Targets[p.Hop] }
+
 // next moves the plan on after a failure and reports whether there is anything
 // left to dial.
 func (p *plan) next(r retry) bool {
@@ -41,7 +44,7 @@ func (p *plan) next(r retry) bool {
 			return p.Hop < p.Hops
 		}
 	case retryTarget:
-		if p.Hop < p.Hops && p.Target+1 < p.Targets[p.Hop] {
+		if p.spare() {
 			p.Target++
 			p.Plain = false
 			return true

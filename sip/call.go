@@ -51,6 +51,10 @@ type Outgoing struct {
 	Headers     []Header
 	SDP         []byte
 	MaxForwards int // 0: 70; towards a trunk it is what the other leg has left
+	// Spare says that another target could be asked: this one is given up after a
+	// shorter silence. A living PBX says 100 within 200 ms, and has been asked three
+	// times by then.
+	Spare bool
 	// Reoffer answers a session description that the far end sends on a live
 	// dialog (re-INVITE, UPDATE). It runs on the Session's goroutine. An error
 	// is answered with 488 and leaves the session as it was; nil refuses all.
@@ -96,6 +100,7 @@ type Handling struct {
 type timing struct {
 	t1, t2, t4  time.Duration // RFC 3261 17.1.1.1
 	silent      time.Duration // an INVITE without any answer
+	spare       time.Duration // the same where somebody else could be asked
 	probe       time.Duration // an OPTIONS of ours without any answer
 	dead        time.Duration // how long a dead target goes last
 	resolve     time.Duration // how long a resolved name is believed
@@ -114,7 +119,7 @@ type timing struct {
 func defaultTiming() timing {
 	return timing{
 		t1: 500 * time.Millisecond, t2: 4 * time.Second, t4: 5 * time.Second,
-		silent: 4 * time.Second, probe: 4 * time.Second, dead: 45 * time.Second,
+		silent: 4 * time.Second, spare: 1500 * time.Millisecond, probe: 4 * time.Second, dead: 45 * time.Second,
 		resolve: 30 * time.Second, ring: time.Minute,
 		first: 5 * time.Second, idle: 2 * time.Minute, handshake: 5 * time.Second, keepalive: 30 * time.Second, pong: 10 * time.Second,
 		backoff: 2 * time.Second, maxBackoff: 2 * time.Minute, unregister: 2 * time.Second,

@@ -165,6 +165,21 @@ func TestRefusals(t *testing.T) {
 	gone(t, s)
 }
 
+// TestSilentTargetWithAnotherLeft is given up long before one that is the last.
+func TestSilentTargetWithAnotherLeft(t *testing.T) {
+	p := newPeer(t)
+	tm := quick()
+	tm.silent, tm.spare = time.Hour, 100*time.Millisecond
+	s := newTestServer(t, tm, trunkTo(p))
+	o := call()
+	o.Spare = true
+	_, e, _ := dial(t, s, p, o)
+	if got := next[Failed](e); !errors.Is(got.Err, ErrSilent) {
+		t.Errorf("failed with %v, want ErrSilent", got.Err)
+	}
+	gone(t, s)
+}
+
 func TestSilentTarget(t *testing.T) {
 	p := newPeer(t)
 	s := newTestServer(t, quick(), trunkTo(p))

@@ -157,7 +157,11 @@ func (c *Session) start() {
 func (c *Session) send() {
 	c.invite = c.s.newClientTx(c.trunk, c.build(), c.to, c.branch(), c.fromInvite)
 	c.current.Store(c.invite)
-	c.invite.start(c.s.tm.silent)
+	patience := c.s.tm.silent
+	if c.out.Spare {
+		patience = c.s.tm.spare
+	}
+	c.invite.start(patience)
 }
 
 // fromInvite brings the INVITE's answers to the Session's goroutine.

@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/netip"
@@ -62,7 +63,7 @@ func lookup(ctx context.Context, r *net.Resolver, n name) []place {
 		if port == 0 {
 			port = portOf(proto)
 		}
-		return []place{{text: n.text, role: n.role, to: n.at(proto, addrPort(a, port))}}
+		return []place{{text: n.text, role: n.role, weight: n.weight, to: n.at(proto, addrPort(a, port))}}
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 	defer cancel()
@@ -76,7 +77,7 @@ func lookup(ctx context.Context, r *net.Resolver, n name) []place {
 	if len(addrs) == 0 {
 		return nil
 	}
-	return []place{{text: n.text, role: n.role, to: n.at(proto, addrPort(addrs[0], port)), extra: addrs[1:]}}
+	return []place{{text: n.text, role: n.role, weight: n.weight, to: n.at(proto, addrPort(addrs[0], port)), extra: addrs[1:]}}
 }
 
 // at makes an endpoint of the target. Its certificate has to name the host as the
@@ -89,7 +90,8 @@ func (n name) at(proto string, addr netip.AddrPort) endpoint {
 	return to
 }
 
-// lookupSRV expands a name by its SRV records, in their order.
+// lookupSRV expands a name by its SRV records, by priority; those of one priority
+// share the load by weight, anew for each call (RFC 2782).
 func lookupSRV(ctx context.Context, r *net.Resolver, n name, proto string) []place {
 	service, transport := "sip", proto
 	if proto == "tls" {
@@ -99,8 +101,14 @@ func lookupSRV(ctx context.Context, r *net.Resolver, n name, proto string) []pla
 	if err != nil {
 		return nil
 	}
+	slices.SortStableFunc(records, func(a, b *net.SRV) int {
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), strings.Compare(a.Target, b.Target), cmp.Compare(a.Port, b.Port))
+	})
 	var places []place
 	for _, rec := range records {
+		if rec.Target == "." { // there is no such service
+			continue
+		}
 		host := strings.TrimSuffix(rec.Target, ".")
 		addrs := lookupAddrs(ctx, r, host)
 		if len(addrs) == 0 {
@@ -111,12 +119,16 @@ func lookupSRV(ctx context.Context, r *net.Resolver, n name, proto string) []pla
 			text += ";transport=" + proto
 		}
 		places = append(places, place{
-			text: text, role: n.role, srv: n.uri.host,
+			text: text, role: n.role, srv: n.uri.host, priority: rec.Priority, weight: int(rec.Weight)*srvScale + 1,
 			to: n.at(proto, netip.AddrPortFrom(addrs[0], rec.Port)), extra: addrs[1:],
 		})
 	}
 	return places
 }
+
+// srvScale makes a weight of zero the small chance beside others that it is, and
+// an equal one among its like.
+const srvScale = 1000
 
 // lookupAddrs resolves a host, IPv4 first, in a stable order.
 func lookupAddrs(ctx context.Context, r *net.Resolver, host string) []netip.Addr {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -87,6 +88,34 @@ func (z *zone) answer(query []byte) []byte {
 	out := append([]byte{}, query[:2]...)
 	out = append(out, 0x84, 0x80|status, 0, 1, 0, byte(len(records)), 0, 0, 0, 0)
 	return append(append(out, question...), slices.Concat(records...)...)
+}
+
+// TestServiceRecordsShareByWeight: within a priority each call draws anew, and a
+// lower priority comes first only where a higher one is dead.
+func TestServiceRecordsShareByWeight(t *testing.T) {
+	srv := func(text string, priority uint16, weight int) place {
+		return place{text: text, srv: "pbx.test", priority: priority, weight: weight*srvScale + 1, to: endpoint{proto: "udp", addr: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(len(text)))}}
+	}
+	tr := &trunk{places: []place{srv("a", 10, 3), srv("bb", 10, 1), srv("ccc", 10, 0), srv("dddd", 20, 60000)}}
+	now := time.Now()
+	firsts := map[string]int{}
+	const rounds = 4000
+	for range rounds {
+		order := tr.targets(now)
+		firsts[order[0]]++
+		if len(order) != 4 || order[3] != "dddd" {
+			t.Fatalf("the order is %v", order)
+		}
+	}
+	if a, b := firsts["a"], firsts["bb"]; a < rounds*65/100 || a > rounds*85/100 || a+b < rounds*98/100 || b == 0 {
+		t.Errorf("the weights 3, 1 and 0 gave %v", firsts)
+	}
+	for _, p := range tr.places[:3] {
+		tr.mark(p.to, now.Add(time.Minute))
+	}
+	if order := tr.targets(now); order[0] != "dddd" {
+		t.Errorf("with dead ones of the first priority the order is %v", order)
+	}
 }
 
 func TestServiceRecords(t *testing.T) {

@@ -50,15 +50,17 @@ type name struct {
 
 // place is one address of a trunk.
 type place struct {
-	text  string // the URI under which Targets names it
-	to    endpoint
-	srv   string       // the name whose SRV records named it
-	extra []netip.Addr // more addresses of the same name: they may send
-	role  role
-	dead  time.Time // known dead until then
-	asked time.Time // when the OPTIONS left that found out the following; zero: none
-	down  bool      // it went unanswered
-	why   error     // and the reason
+	text     string // the URI under which Targets names it
+	to       endpoint
+	srv      string       // the name whose SRV records named it
+	priority uint16       // among them
+	weight   int          // 0: shares nothing
+	extra    []netip.Addr // more addresses of the same name: they may send
+	role     role
+	dead     time.Time // known dead until then
+	asked    time.Time // when the OPTIONS left that found out the following; zero: none
+	down     bool      // it went unanswered
+	why      error     // and the reason
 }
 
 // newTrunk checks what only sip can check.
@@ -151,7 +153,7 @@ func (t *trunk) targets(now time.Time) []string {
 	places := slices.Clone(t.places)
 	t.mu.Unlock()
 	places = slices.DeleteFunc(places, func(p place) bool { return p.role != isTarget })
-	t.shuffle(places)
+	shuffle(places)
 	slices.SortStableFunc(places, func(a, b place) int {
 		return btoi(now.Before(a.dead)) - btoi(now.Before(b.dead))
 	})
@@ -173,26 +175,18 @@ func btoi(b bool) int {
 
 // shuffle orders neighbours that have a weight by chance in proportion to it,
 // so that they share the load; targets without one stay where they are.
-func (t *trunk) shuffle(places []place) {
-	weight := func(p place) int {
-		for _, n := range t.names {
-			if n.text == p.text {
-				return n.weight
-			}
-		}
-		return 0
-	}
+func shuffle(places []place) {
 	for i := range places {
 		total, end := 0, i
-		for ; end < len(places) && weight(places[end]) > 0; end++ {
-			total += weight(places[end])
+		for ; end < len(places) && places[end].weight > 0 && places[end].shares(&places[i]); end++ {
+			total += places[end].weight
 		}
 		if total == 0 {
 			continue
 		}
 		pick := rand.IntN(total) //nolint:gosec // load sharing, not a secret
 		for j := i; j < end; j++ {
-			if pick -= weight(places[j]); pick < 0 {
+			if pick -= places[j].weight; pick < 0 {
 				chosen := places[j]
 				copy(places[i+1:j+1], places[i:j])
 				places[i] = chosen
@@ -201,6 +195,10 @@ func (t *trunk) shuffle(places []place) {
 		}
 	}
 }
+
+// shares tells whether two addresses share the load: as targets with weights, or
+// as records of one name and one priority.
+func (p *place) shares(q *place) bool { return p.srv == q.srv && p.priority == q.priority }
 
 // place returns where a target of Targets is.
 func (t *trunk) place(text string) (endpoint, bool) {

@@ -64,6 +64,14 @@ func TestTrunkGoesToItsNextTarget(t *testing.T) {
 			if got := len(phonesOf(r.PBX, name)) - before[name]; got != want {
 				t.Errorf("%s, round %d: the first target got %d INVITEs, want %d", name, round, got, want)
 			}
+			if name == "silent" && round == 0 {
+				asked, next := phonesOf(r.PBX, name)[0].Invite().At, phonesOf(second, name)[0].Invite().At
+				if waited := next.Sub(asked); waited >= lastSilence {
+					t.Errorf("the second target was asked after %v of silence, as if it were nobody's turn", waited)
+				} else {
+					t.Logf("the second target was asked after %v of silence", waited)
+				}
+			}
 		}
 		rs := settled(ctx, t, r)
 		for name, c := range customers {
@@ -79,6 +87,9 @@ func TestTrunkGoesToItsNextTarget(t *testing.T) {
 		t.Errorf("the second target would complain: %s", f)
 	}
 }
+
+// lastSilence is how long the last target of all may say nothing.
+const lastSilence = 4 * time.Second
 
 // refusingTCP is an address where nobody takes connections.
 func refusingTCP(t *testing.T) string {

@@ -31,7 +31,7 @@ type trunkPhone struct {
 	hop    config.Hop
 	target string
 	plain  bool
-	spare  bool // the trunk has another address
+	spare  bool       // the trunk has another address
 	placed *trunkDial // once the INVITE is built
 	over   bool
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -18,7 +19,8 @@ type phone struct {
 	l     net.Listener
 	proto string
 	in    chan heard
-	mute  bool // no pong
+	mute  atomic.Bool  // no pong
+	pings atomic.Int32 // that came
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -33,7 +35,12 @@ type heard struct {
 // newPhone listens on TLS, or on TCP when cfg is nil.
 func newPhone(t *testing.T, cfg *tls.Config) *phone {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	return newPhoneAt(t, "127.0.0.1:0", cfg)
+}
+
+func newPhoneAt(t *testing.T, addr string, cfg *tls.Config) *phone {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +78,8 @@ func (p *phone) read(nc net.Conn) {
 		f.feed(buf[:n])
 		for {
 			data, pings, bad := f.next()
-			if pings > 0 && !p.mute {
+			p.pings.Add(int32(pings))
+			if pings > 0 && !p.mute.Load() {
 				nc.Write([]byte("\r\n"))
 			}
 			if bad != nil || data == nil {

@@ -19,9 +19,12 @@ type pulse struct {
 	alive   atomic.Bool // anything came since the last ping
 }
 
-// ping notes that a ping leaves. It tells whether an answer may be expected.
+// ping notes that a ping leaves. It tells whether the wait for an answer begins
+// with it: one may be expected, and none is being waited for.
 func (p *pulse) ping() bool {
-	p.waiting.Store(true)
+	if p.waiting.Swap(true) && !p.alive.Load() {
+		return false
+	}
 	p.alive.Store(false)
 	return p.answers.Load()
 }

@@ -128,7 +128,8 @@ func TestSpellings(t *testing.T) {
 		"sources: [10.0.0.0/24]", "sources: [10.0.0.5, 2001:db8::1, 10.1.0.0/16]",
 		`targets: ["sip:10.0.0.5:5060;transport=udp"]`, `targets: [{uri: "sip:pbx.example:5070;transport=tcp", weight: 2}, "sip:[2001:db8::1]"]`,
 		"caller_format: e164", "caller_format: 00",
-		`public_host: ""`, `public_host: "[2001:db8::2]:5070"`,
+		`public_host: ""`, `public_host: "[fd00::2]:5070"`,
+		`listen: ["udp://0.0.0.0:5060"]`, `listen: ["udp://[::]:5060"]`,
 		"number: support             #", "number: [support] #",
 		`number: "+351210000321"`, `number: +351210000321`,
 	)

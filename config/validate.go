@@ -30,6 +30,7 @@ func (c *Config) check(l *faultLog) {
 	c.SIP.check(l)
 	c.checkTrunks(l)
 	c.checkTLS(l)
+	c.checkNAT(l)
 	c.checkRoutes(l)
 	c.Permissions.check(l)
 	l.atLeast("limits.calls", c.Limits.Calls, 1)

@@ -322,7 +322,7 @@ func (p *linePort) do(a sipAct, _ Cause) {
 		}
 		r.note(p.i, notePrepared)
 	case sipInvite:
-		if r.w.scene == sceneInbound && r.w.m.Phase == Ending {
+		if r.w.scene != sceneOutbound && r.w.m.Phase == Ending {
 			r.fail("an INVITE left for a call that is ending")
 		}
 		l.phone = phoneInvited

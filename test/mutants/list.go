@@ -59,6 +59,8 @@ var mutants = []mutant{
 		"\tcase replaced:\n\t\tm.replaced(ev.Leg, do)\n\tcase callerEnded, calleeEnded:", "\tcase replaced:\n\tcase callerEnded, calleeEnded:"),
 	one("a summoned phone is dialled again when the call is routed", inMachine,
 		"\tif !m.Summoned {\n\t\tdo.prepareIn()\n\t}\n", "\tdo.prepareIn()\n"),
+	one("a summoned phone that was given up is dialled at the next address", inSIP,
+		"if !l.Closed && !l.Up && !l.WantEnd && l.Plan.next(c.retry()) {", "if !l.Closed && !l.Up && l.Plan.next(c.retry()) {"),
 	harmless("a leg collapses repeats before the machine sees them",
 		one("repeated answers are not collapsed", inMachine,
 			"\tcase Dialing, Ringing:\n\t\tm.enter(Answering, do)\n\t\tdo.answerIn()\n\tcase Answering, Active: // said twice\n",

@@ -66,6 +66,22 @@ func (g *Gateway) awaited(o order) error {
 	return g.permissions.noted(ctx, o.number, o.user.Callee(), time.Now())
 }
 
+// passed looks after the callbacks that had to wait for a call with the customer
+// which was only being refused: a grant comes while the agent hears why, or while
+// the refusal is on its way.
+func (g *Gateway) passed(c *Call) {
+	if !c.passing() || !g.calling.Load() || !g.current.Load().cfg.Permissions.Callback {
+		return
+	}
+	g.beside(func() {
+		contain(g.metrics, g.log, func() {
+			if g.awaited(c.order) == nil {
+				g.callBack(c.order.number.PhoneNumberID, c.order.user.Callee())
+			}
+		})
+	})
+}
+
 // promise writes down that the agent is to be called back. An agent is who is
 // named in the INVITE; a name that cannot be dialled gets no callback.
 func (g *Gateway) promise(o order, rules config.Permissions) (store.Callback, bool) {
@@ -108,8 +124,9 @@ func (g *Gateway) granted(numberID string, who whatsapp.Callee) {
 	g.beside(func() { contain(g.metrics, g.log, func() { g.callBack(numberID, who) }) })
 }
 
-// callBack calls the agents who wait for a customer. The latest comes first:
-// Meta lets one of them talk to the customer.
+// callBack calls an agent who waits for a customer. The latest comes first, and
+// the others get nothing: Meta lets one of them talk to the customer, and a
+// grant is not for a row of calls.
 func (g *Gateway) callBack(numberID string, who whatsapp.Callee) {
 	ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
 	defer cancel()
@@ -118,10 +135,31 @@ func (g *Gateway) callBack(numberID string, who whatsapp.Callee) {
 		g.log.Error("callbacks cannot be read", slog.Any("error", err))
 		return
 	}
-	for _, c := range waiting {
-		g.fulfil(c)
+	for i, c := range waiting {
+		switch g.fulfil(c) {
+		case nextOne:
+			continue
+		case noneNow:
+		case customerTaken:
+			for _, other := range waiting[i+1:] {
+				g.drop(other, errCustomerTaken)
+			}
+		}
+		return
 	}
 }
+
+var errCustomerTaken = errors.New("somebody else talks to the customer")
+
+// fulfilment says what an attempt to keep a promise means for the other agents
+// who wait for the customer.
+type fulfilment uint8
+
+const (
+	nextOne       fulfilment = iota // this agent cannot be called, so it is their turn
+	customerTaken                   // there is a call with the customer, and none for them
+	noneNow                         // all of them wait on
+)
 
 // resume carries out what an earlier run has promised, where the customer has
 // allowed calls while nobody was there to hear it.
@@ -143,7 +181,7 @@ func (g *Gateway) resume(ctx context.Context) {
 		if err != nil {
 			g.log.Error("callback cannot be checked", slog.Any("error", err))
 		} else if known.GrantedAt.After(c.Since.Add(-grantSlack)) {
-			g.fulfil(c)
+			g.callBack(c.Number, whatsapp.Callee{Number: c.User, UserID: c.UserID})
 		}
 	}
 }
@@ -151,8 +189,9 @@ func (g *Gateway) resume(ctx context.Context) {
 // fulfil calls an agent back. The promise is taken with the commit that writes
 // the call down, so a crash, or the same grant told twice, makes no second call:
 // a crash before it leaves the promise, and one after it a call, which the next
-// start ends and records. What cannot be placed is not tried again.
-func (g *Gateway) fulfil(c store.Callback) {
+// start ends and records. What cannot be placed is not tried again, unless it is
+// for a call that passes.
+func (g *Gateway) fulfil(c store.Callback) fulfilment {
 	ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
 	defer cancel()
 	log := g.log.With(slog.String("trunk", c.Trunk), slog.String("agent", c.Agent))
@@ -162,14 +201,31 @@ func (g *Gateway) fulfil(c store.Callback) {
 	case err == nil:
 		g.metrics.callbacks.WithLabelValues(callbackCalled).Inc()
 		log.Info("agent is called back", slog.String("call", call.id))
+		return customerTaken
 	case errors.Is(err, store.ErrTaken):
+		return customerTaken
 	case errors.As(err, &no) && no.why == refuseDraining:
 		log.Info("callback is left to the next start")
+		return noneNow
 	case errors.As(err, &no) && no.why == refuseNoPermission:
 		log.Debug("callback waits for another grant")
-	case g.withdraw(c):
+		return noneNow
+	case errors.As(err, &no) && no.passing:
+		log.Debug("callback waits for the end of a refused call")
+		return noneNow
+	}
+	g.drop(c, err)
+	if no != nil && no.why == refuseBusy {
+		return customerTaken
+	}
+	return nextOne
+}
+
+// drop takes back a promise that is not kept.
+func (g *Gateway) drop(c store.Callback, why error) {
+	if g.withdraw(c) {
 		g.metrics.callbacks.WithLabelValues(callbackDropped).Inc()
-		log.Warn("agent cannot be called back", slog.Any("error", err))
+		g.log.Warn("agent is not called back", slog.String("trunk", c.Trunk), slog.String("agent", c.Agent), slog.Any("error", why))
 	}
 }
 

@@ -242,6 +242,7 @@ func (g *Gateway) over(c *Call) {
 		g.done(c.order.eventKey) // the intent, which marks it, did not get to the disk
 	}
 	g.forget(c)
+	g.passed(c)
 }
 
 // forget takes a call off the registry, and ends a drain that waits for it.

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +25,7 @@ type registry struct {
 	calls  map[string]*Call
 	wacids map[whatsapp.CallID]*Call
 	names  map[*Call][]whatsapp.CallID // what a call is known by in wacids
-	pairs  map[pair]int                // calls between a number of ours and a customer
+	pairs  map[pair]map[*Call]bool     // calls between a number of ours and a customer
 	tags   map[string]*Call
 	tombs  map[whatsapp.CallID]bool // true: there is a record, or somebody is writing it
 	buried []burial                 // oldest first
@@ -31,14 +33,19 @@ type registry struct {
 	astray []store.Stray            // oldest first; some are found already
 }
 
-// pair is a business number and a customer. Meta lets them have one call.
+// pair is a business number and a customer, by a name of the customer's. Meta
+// lets them have one call.
 type pair struct{ number, user string }
 
-func pairOf(o order) pair {
-	if o.user.UserID != "" {
-		return pair{o.number.Name, o.user.UserID}
+// pairsOf are the pairs of a call: one for each name that it knows of the
+// customer.
+func pairsOf(o order) (ps []pair) {
+	for _, name := range []string{o.user.Number, o.user.UserID} {
+		if name != "" {
+			ps = append(ps, pair{o.number.Name, name})
+		}
 	}
-	return pair{o.number.Name, o.user.Number}
+	return ps
 }
 
 type burial struct {
@@ -51,7 +58,7 @@ func newRegistry() *registry {
 		calls:  map[string]*Call{},
 		wacids: map[whatsapp.CallID]*Call{},
 		names:  map[*Call][]whatsapp.CallID{},
-		pairs:  map[pair]int{},
+		pairs:  map[pair]map[*Call]bool{},
 		tags:   map[string]*Call{},
 		tombs:  map[whatsapp.CallID]bool{},
 		strays: map[string]store.Stray{},
@@ -76,8 +83,7 @@ func (r *registry) admit(c *Call, id whatsapp.CallID) admission {
 	if a := r.knownLocked(id); a != admitted {
 		return a
 	}
-	r.calls[c.id] = c
-	r.pairs[pairOf(c.order)]++
+	r.addLocked(c)
 	r.nameLocked(c, id)
 	return admitted
 }
@@ -113,28 +119,43 @@ func (r *registry) knownLocked(id whatsapp.CallID) admission {
 func (r *registry) admitTagged(c *Call, tag string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := pairOf(c.order)
-	if c.order.refuse == NoCause && r.pairs[p] > 0 {
+	if c.order.refuse == NoCause && len(r.othersLocked(c.order)) > 0 {
 		c.order.refuse = Busy
 	}
-	r.calls[c.id] = c
+	r.addLocked(c)
 	r.tags[tag] = c
-	r.pairs[p]++
 }
 
 // admitAlone registers a call that we place unless there is one with that
-// customer already.
-func (r *registry) admitAlone(c *Call, tag string) bool {
+// customer already. passing says of such a one that it is only being refused, or
+// not allowed yet.
+func (r *registry) admitAlone(c *Call, tag string) (alone, passing bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := pairOf(c.order)
-	if r.pairs[p] > 0 {
-		return false
+	if others := r.othersLocked(c.order); len(others) > 0 {
+		return false, !slices.ContainsFunc(others, func(o *Call) bool { return !o.passing() })
 	}
-	r.calls[c.id] = c
+	r.addLocked(c)
 	r.tags[tag] = c
-	r.pairs[p]++
-	return true
+	return true, false
+}
+
+func (r *registry) addLocked(c *Call) {
+	r.calls[c.id] = c
+	for _, p := range pairsOf(c.order) {
+		if r.pairs[p] == nil {
+			r.pairs[p] = map[*Call]bool{}
+		}
+		r.pairs[p][c] = true
+	}
+}
+
+// othersLocked are the calls with the customer of an order.
+func (r *registry) othersLocked(o order) (others []*Call) {
+	for _, p := range pairsOf(o) {
+		others = slices.AppendSeq(others, maps.Keys(r.pairs[p]))
+	}
+	return others
 }
 
 // find returns the call that a webhook is about. The first webhook with our
@@ -206,10 +227,10 @@ func (r *registry) remove(c *Call, tag string, lost bool, now time.Time) {
 	defer r.mu.Unlock()
 	if r.calls[c.id] == c {
 		delete(r.calls, c.id)
-		if p := pairOf(c.order); r.pairs[p] > 1 {
-			r.pairs[p]--
-		} else {
-			delete(r.pairs, p)
+		for _, p := range pairsOf(c.order) {
+			if delete(r.pairs[p], c); len(r.pairs[p]) == 0 {
+				delete(r.pairs, p)
+			}
 		}
 	}
 	for _, id := range r.names[c] {

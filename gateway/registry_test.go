@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"crypto/rand"
 	"strconv"
 	"testing"
 	"time"
 
+	"wagate/config"
 	"wagate/store"
 	"wagate/whatsapp"
 )
@@ -76,6 +78,45 @@ func TestRegistryNamesCallsByTag(t *testing.T) {
 	r.found("tag", "wacid.C", now)
 	if _, dead := r.find(whatsapp.Meta{CallID: "wacid.C", Tag: "tag"}); isStray("tag", now) || !dead {
 		t.Error("a stray is ended more than once")
+	}
+}
+
+// TestOneCallForACustomer by whatever name: a customer's offer tells the number
+// and the id, an agent dials one of them.
+func TestOneCallForACustomer(t *testing.T) {
+	number, id := whatsapp.User{Number: "34600111222"}, whatsapp.User{UserID: "ES.20914466382001574"}
+	both := whatsapp.User{Number: number.Number, UserID: id.UserID}
+	with := func(user whatsapp.User) *Call {
+		c := &Call{id: rand.Text(), order: order{direction: outbound, number: config.Number{Name: "support"}, user: user}}
+		c.view.Store(&callState{tried: true})
+		return c
+	}
+	for _, row := range []struct{ first, second whatsapp.User }{{both, number}, {both, id}, {number, both}, {id, both}, {both, both}, {id, id}} {
+		r := newRegistry()
+		first := with(row.first)
+		r.admit(first, "wacid.A")
+		second := with(row.second)
+		r.admitTagged(second, "tag")
+		if second.order.refuse != Busy {
+			t.Errorf("%+v while there is %+v: %v, want busy", row.second, row.first, second.order.refuse)
+		}
+		clicked := with(row.second)
+		if alone, passing := r.admitAlone(clicked, "clicked"); alone || passing {
+			t.Errorf("%+v while there is %+v: alone %v, passing %v", row.second, row.first, alone, passing)
+		}
+		first.view.Store(&callState{})
+		r.remove(second, "tag", false, time.Now())
+		if _, passing := r.admitAlone(clicked, "clicked"); !passing {
+			t.Errorf("%+v: a call that is being refused does not pass", row.first)
+		}
+		r.remove(first, "", false, time.Now())
+		if alone, _ := r.admitAlone(clicked, "clicked"); !alone {
+			t.Errorf("%+v is not free after its calls", row.second)
+		}
+		r.remove(clicked, "clicked", false, time.Now())
+		if len(r.pairs) != 0 {
+			t.Errorf("left are %v", r.pairs)
+		}
 	}
 }
 

@@ -13,11 +13,14 @@ import (
 
 // callingBack is a gateway that calls agents back, with a customer whom nobody
 // may call yet, and who may be asked.
-func callingBack(t *testing.T, within time.Duration) (*rig.Rig, context.Context) {
+func callingBack(t *testing.T, within time.Duration, change ...func(c *config.Config)) (*rig.Rig, context.Context) {
 	t.Helper()
 	r, ctx := rigged(t, rig.Options{Meta: fakemeta.Options{StrictPermissions: true}, Config: func(c *config.Config) {
 		rig.DialOut(c)
 		c.Permissions.Callback, c.Permissions.CallbackWithin = true, within
+		for _, f := range change {
+			f(c)
+		}
 	}})
 	r.PBX.Handle(waiting)
 	r.Meta.Callee("", fakemeta.Callee{Never: true})
@@ -226,4 +229,39 @@ func TestBusyAgentIsNotCalledAgain(t *testing.T) {
 	if phones, books := len(calledPhones(r)), len(r.Meta.Books()); phones != 1 || books != 0 {
 		t.Errorf("the agent was called %d times and the customer %d times, want once and never", phones, books)
 	}
+}
+
+// TestGrantWhileTheAgentHearsWhyNot: the agent's phone is called as soon as it
+// has put the refused call down.
+func TestGrantWhileTheAgentHearsWhyNot(t *testing.T) {
+	r, ctx := callingBack(t, time.Minute, func(c *config.Config) { c.Permissions.Announce = true })
+	call := dial(ctx, t, r, "+"+dialledCustomer)
+	must(t, call.Wait(ctx, faketrunk.Rung)) // 183: it hears the prompt
+	_, err := r.Meta.WaitMessage(ctx, dialledCustomer)
+	must(t, err)
+	must(t, r.Meta.Answer(dialledCustomer, fakemeta.GrantTemporary))
+	permission(ctx, t, r, "temporary")
+	if status, word := refused(ctx, t, call); status != 403 || word != "no_permission" {
+		t.Errorf("refused with %d %q, want 403 no_permission", status, word)
+	}
+	talkTo(ctx, t, r)
+	calledBackOnce(t, r)
+}
+
+// TestOneGrantIsOneCall, also where agents have dialled the customer by two names.
+func TestOneGrantIsOneCall(t *testing.T) {
+	r, ctx := callingBack(t, time.Minute)
+	promisedTo(ctx, t, r)
+	if status, word := refused(ctx, t, dial(ctx, t, r, "ES.20"+dialledCustomer)); status != 403 || word != "no_permission" {
+		t.Fatalf("by the other name: %d %q, want 403 no_permission", status, word)
+	}
+	eventually(ctx, t, "two promises", func() bool { return metric(t, r, "wagate_callbacks_total", "outcome", "kept") == 2 })
+	must(t, r.Meta.Answer(dialledCustomer, fakemeta.GrantTemporary))
+	talkTo(ctx, t, r)
+	for outcome, want := range map[string]float64{"kept": 2, "called": 1, "dropped": 1} {
+		if n := metric(t, r, "wagate_callbacks_total", "outcome", outcome); n != want {
+			t.Errorf("%v callbacks %s, want %v", n, outcome, want)
+		}
+	}
+	calledBackOnce(t, r)
 }

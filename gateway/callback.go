@@ -83,9 +83,10 @@ func (g *Gateway) passed(c *Call) {
 }
 
 // promise writes down that the agent is to be called back. An agent is who is
-// named in the INVITE; a name that cannot be dialled gets no callback.
+// named in the INVITE; a name that cannot be dialled, or not by us, gets no
+// callback.
 func (g *Gateway) promise(o order, rules config.Permissions) (store.Callback, bool) {
-	if !agentPattern.MatchString(o.agent) {
+	if trunk, ok := g.current.Load().cfg.Trunk(o.trunk); !ok || !agentPattern.MatchString(o.agent) || !callable(trunk, o.agent) {
 		g.log.Debug("agent cannot be called back", slog.String("trunk", o.trunk))
 		return store.Callback{}, false
 	}

@@ -25,6 +25,23 @@ var (
 	dialSeparators = strings.NewReplacer("-", "", ".", "", "(", "", ")", "", " ", "")
 )
 
+// longestExtension is how many digits an extension of a PBX has at most that
+// begins with 00.
+const longestExtension = 6
+
+// callable says whether we may call an agent's phone on a trunk. Meta's terms
+// allow no public telephone network on any leg.
+func callable(t config.Trunk, agent string) bool { return t.AllowPSTN || !public(agent) }
+
+// public says whether a dialled string is a number of the public telephone
+// network, with its country code after a plus or 00. Without that nobody but the
+// PBX can tell.
+func public(dialled string) bool {
+	text, err := url.PathUnescape(dialled)
+	text = dialSeparators.Replace(text)
+	return err != nil || strings.HasPrefix(text, "+") || strings.HasPrefix(text, "00") && len(text) > longestExtension
+}
+
 // outboundQuery is what the routes know of a call that a trunk places.
 type outboundQuery struct {
 	Trunk  string

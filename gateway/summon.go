@@ -49,8 +49,12 @@ func (g *Gateway) summonOrder(e *running, d dialRequest, now time.Time) (order, 
 	if !ok {
 		return order{}, &refusedError{why: refuseUnknownNumber, reason: "no number of the configuration has this name"}
 	}
-	if _, ok := e.cfg.Trunk(d.Trunk); !ok {
+	trunk, ok := e.cfg.Trunk(d.Trunk)
+	if !ok {
 		return order{}, &refusedError{why: refuseUnknownTrunk, reason: "no trunk of the configuration has this name"}
+	}
+	if !callable(trunk, d.Agent) {
+		return order{}, refusedFor(NotAllowed, "the agent is a number of the public telephone network, and allow_pstn of the trunk is false")
 	}
 	if busy := g.capacity(e); busy != NoCause {
 		return order{}, e.refuseCall(busy)

@@ -265,3 +265,24 @@ func TestOneGrantIsOneCall(t *testing.T) {
 	}
 	calledBackOnce(t, r)
 }
+
+// TestPublicNumberIsNotCalledBack: no leg may end in the public telephone network.
+func TestPublicNumberIsNotCalledBack(t *testing.T) {
+	r, ctx := callingBack(t, time.Minute)
+	call, err := r.PBX.Dial(ctx, faketrunk.Outgoing{To: "sip:+" + dialledCustomer + "@" + r.Gateway.SIPAddr("udp"), From: "+351210000999"})
+	must(t, err)
+	if status, word := refused(ctx, t, call); status != 403 || word != "no_permission" {
+		t.Errorf("refused with %d %q, want 403 no_permission", status, word)
+	}
+	_, err = r.Meta.WaitMessage(ctx, dialledCustomer)
+	must(t, err)
+	must(t, r.Meta.Answer(dialledCustomer, fakemeta.GrantTemporary))
+	permission(ctx, t, r, "temporary")
+	if n := metric(t, r, "wagate_callbacks_total", "outcome", "kept"); n != 0 {
+		t.Errorf("%v promises, want none", n)
+	}
+	must(t, r.StopGateway())
+	if n := len(calledPhones(r)); n != 0 {
+		t.Errorf("%d phones rang, want none", n)
+	}
+}

@@ -191,6 +191,9 @@ func TestClicksThatAreRefused(t *testing.T) {
 		{`"pbx"`, `"abroad"`, 404, "unknown_trunk"},
 		{"+" + dialledCustomer, "+33612345678", 403, "not_allowed"},
 		{"+" + dialledCustomer, "+34123", 400, "bad_number"},
+		{`"201"`, `"+351210000999"`, 403, "not_allowed"},
+		{`"201"`, `"%2B351210000999"`, 403, "not_allowed"},
+		{`"201"`, `"00351210000999"`, 403, "not_allowed"},
 	} {
 		got := clickWith(ctx, t, r, strings.Replace(good, row.old, row.new, 1))
 		if got.status != row.status || got.Error.Code != row.code {

@@ -51,7 +51,7 @@ const (
 
 func TestWeRefreshByUpdate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := bubble(t, 0, halfHour)
+		s, p := bubble(t, halfHour)
 		c, e, invite := timed(t, s, p, weDo, update)
 		if invite.get("Session-Expires") != "1800" || invite.get("Min-SE") != "90" || !invite.supports("timer") {
 			t.Errorf("unexpected INVITE:\n%s", invite.bytes())
@@ -79,7 +79,7 @@ func TestWeRefreshByUpdate(t *testing.T) {
 
 func TestWeRefreshByInvite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := bubble(t, 0, halfHour)
+		s, p := bubble(t, halfHour)
 		c, e, invite := timed(t, s, p, weDo)
 		m, took := p.after("INVITE")
 		if took != 300*time.Second || string(m.body) != "v=0 offer" || m.get("Session-Expires") != "600;refresher=uac" {
@@ -146,7 +146,7 @@ func TestRefusedRefresh(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, p := bubble(t, 0, halfHour)
+				s, p := bubble(t, halfHour)
 				call, e, _ := timed(t, s, p, weDo, update)
 				m, _ := p.after("UPDATE")
 				if c.status != 0 {
@@ -184,7 +184,7 @@ func TestRefusedRefresh(t *testing.T) {
 // TestRefusedForGood keeps trying as long as the session lasts, and no longer.
 func TestRefusedForGood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := bubble(t, 0, halfHour)
+		s, p := bubble(t, halfHour)
 		begun := time.Now()
 		_, e, _ := timed(t, s, p, weDo, update)
 		tries := 0
@@ -217,7 +217,7 @@ func TestTheyDoNotRefresh(t *testing.T) {
 		{"Session-Expires: 1;refresher=uas", 60 * time.Second},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s, p := bubble(t, 0, halfHour)
+			s, p := bubble(t, halfHour)
 			_, e, _ := timed(t, s, p, c.line)
 			m, took := p.after("BYE")
 			if took != c.want {
@@ -233,7 +233,7 @@ func TestTheyDoNotRefresh(t *testing.T) {
 
 func TestTheyRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := bubble(t, 0, halfHour)
+		s, p := bubble(t, halfHour)
 		_, e, invite := timed(t, s, p, theyDo)
 		for seq := 10; seq < 14; seq++ {
 			time.Sleep(500 * time.Second)
@@ -261,7 +261,7 @@ func TestTheyRefresh(t *testing.T) {
 
 func TestSessionIntervalTooSmall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := bubble(t, 0, func(t *config.Trunk) { t.SessionExpires = 90 * time.Second })
+		s, p := bubble(t, func(t *config.Trunk) { t.SessionExpires = 90 * time.Second })
 		_, e, first := dial(t, s, p, call())
 		p.reply(first, 422, "x", "Min-SE: 600")
 		second := p.want("INVITE")
@@ -307,7 +307,7 @@ func TestAnswerToASessionTimer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, p := bubble(t, 0, func(t *config.Trunk) { t.SessionExpires = time.Duration(c.wish) * time.Second })
+				s, p := bubble(t, func(t *config.Trunk) { t.SessionExpires = time.Duration(c.wish) * time.Second })
 				d := deskOf(t, s, p)
 				if c.status != "200" {
 					d.send(s.Addr("udp"), string(d.outside("INVITE", "v=0", c.lines...).bytes()))

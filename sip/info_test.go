@@ -9,7 +9,7 @@ import (
 
 func TestKeysByInfo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := bubble(t, 0, nil)
+		s, p := bubble(t, nil)
 		got := make(chan key, 64)
 		o := call()
 		o.Pressed = func(name byte, duration time.Duration) { got <- key{name, duration} }
@@ -59,7 +59,7 @@ func TestKeysByInfo(t *testing.T) {
 
 func TestKeysLeaveOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := bubble(t, 0, nil)
+		s, p := bubble(t, nil)
 		c, e, _ := setUp(t, s, p, call())
 		for _, name := range []byte("12x#") {
 			c.Press(name, 100*time.Millisecond)

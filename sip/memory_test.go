@@ -14,6 +14,7 @@ import (
 // synctest bubble: time stands still until everybody waits.
 type memoryNet struct {
 	delay time.Duration // of every datagram
+	lose  func() bool   // nil: none is lost
 
 	mu    sync.Mutex
 	hosts map[netip.AddrPort]*memoryConn
@@ -25,6 +26,9 @@ type memoryConn struct {
 	in    chan memoryDatagram
 	gone  chan struct{}
 	once  sync.Once
+
+	mu  sync.Mutex
+	due []memoryDatagram
 }
 
 type memoryDatagram struct {
@@ -64,13 +68,29 @@ func (c *memoryConn) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error
 	d := memoryDatagram{append([]byte(nil), b...), c.local}
 	c.net.mu.Lock()
 	far := c.net.hosts[to]
+	if c.net.lose != nil && c.net.lose() {
+		far = nil
+	}
 	c.net.mu.Unlock()
 	if far != nil && c.net.delay == 0 {
 		far.take(d)
 	} else if far != nil {
-		time.AfterFunc(c.net.delay, func() { far.take(d) })
+		far.mu.Lock()
+		far.due = append(far.due, d)
+		far.mu.Unlock()
+		time.AfterFunc(c.net.delay, far.arrive)
 	}
 	return len(b), nil
+}
+
+// arrive takes the oldest of what is on its way: timers of one moment fire in
+// any order.
+func (c *memoryConn) arrive() {
+	c.mu.Lock()
+	d := c.due[0]
+	c.due = c.due[1:]
+	c.mu.Unlock()
+	c.take(d)
 }
 
 func (c *memoryConn) take(d memoryDatagram) {
@@ -81,9 +101,9 @@ func (c *memoryConn) take(d memoryDatagram) {
 }
 
 // bubble is a server and a peer in memory; it runs inside synctest.Test.
-func bubble(t *testing.T, delay time.Duration, change func(*config.Trunk)) (*Server, *peer) {
+func bubble(t *testing.T, change func(*config.Trunk)) (*Server, *peer) {
 	t.Helper()
-	n := newMemoryNet(delay)
+	n := newMemoryNet(0)
 	p := newPeerOn(t, n.open("127.0.0.1:5070"))
 	trunk := trunkTo(p)
 	if change != nil {
@@ -93,14 +113,7 @@ func bubble(t *testing.T, delay time.Duration, change func(*config.Trunk)) (*Ser
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours := n.open("127.0.0.1:5060")
-	s.sockets = []*socket{{conn: ours, local: ours.local, traces: s.traces}}
-	s.begin()
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Errorf("close: %v", err)
-		}
-	})
+	n.attach(t, s, netip.MustParseAddrPort("127.0.0.1:5060"))
 	return s, p
 }
 
@@ -114,4 +127,17 @@ func deskOf(t *testing.T, s *Server, p *peer) *desk {
 		d.calls <- call
 	})
 	return d
+}
+
+// attach gives a server a socket, and lets it read.
+func (n *memoryNet) attach(t *testing.T, s *Server, addr netip.AddrPort) {
+	t.Helper()
+	ours := n.open(addr.String())
+	s.sockets = []*socket{{conn: ours, local: ours.local, traces: s.traces}}
+	s.begin()
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
 }

@@ -41,7 +41,7 @@ func TestBodyOfParts(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, p := bubble(t, 0, nil)
+				s, p := bubble(t, nil)
 				d := deskOf(t, s, p)
 				lines := []string{"Content-Type: " + c.kind}
 				if c.name == "compressed" {
@@ -74,7 +74,7 @@ func slicesOf(s string, n int) []string {
 
 func TestAnswerOfParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := bubble(t, 0, nil)
+		s, p := bubble(t, nil)
 		_, e, invite := dial(t, s, p, call())
 		m := &message{status: 200, reason: "OK", body: []byte(mixed(partISUP, partSDP))}
 		for _, name := range []string{"Via", "From", "Call-ID", "CSeq"} {

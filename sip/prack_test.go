@@ -19,7 +19,7 @@ func (p *peer) ringReliably(invite *message, toTag string, status, rseq int, bod
 
 func TestReliableRingingIsConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := bubble(t, 0, nil)
+		s, p := bubble(t, nil)
 		c, e, invite := dial(t, s, p, call())
 		if !invite.supports("100rel") {
 			t.Errorf("unexpected INVITE:\n%s", invite.bytes())
@@ -80,7 +80,7 @@ func TestReliableRingingIsConfirmed(t *testing.T) {
 
 func TestReliableRingingWithoutItsNumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := bubble(t, 0, nil)
+		s, p := bubble(t, nil)
 		_, e, invite := dial(t, s, p, call())
 		for _, rseq := range []string{"", "RSeq: 0", "RSeq: -1", "RSeq: 4294967296", "RSeq: x"} {
 			lines := []string{p.contact(), "Require: 100rel"}
@@ -120,7 +120,7 @@ func (d *desk) prack(invite, answer *message, seq int, rack, body string) {
 
 func TestCallerWantsReliableRinging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := bubble(t, 0, nil)
+		s, p := bubble(t, nil)
 		d := deskOf(t, s, p)
 		invite, c := d.invite("v=0 offer", "Require: 100rel", "Supported: 100rel")
 		c.Ring()
@@ -170,7 +170,7 @@ func TestCallerWantsReliableRinging(t *testing.T) {
 // TestAnswerBeforeThePrack: a 180 says nothing that the answer has to wait for.
 func TestAnswerBeforeThePrack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := bubble(t, 0, nil)
+		s, p := bubble(t, nil)
 		d := deskOf(t, s, p)
 		invite, c := d.invite("v=0 offer", "Require: 100rel")
 		c.Ring()
@@ -190,7 +190,7 @@ func TestAnswerBeforeThePrack(t *testing.T) {
 
 func TestOfferInAPrack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := bubble(t, 0, nil)
+		s, p := bubble(t, nil)
 		d := deskOf(t, s, p)
 		invite, c := d.invite("v=0 offer", "Require: 100rel")
 		c.Ring()
@@ -211,7 +211,7 @@ func TestOfferInAPrack(t *testing.T) {
 func TestNobodyConfirms(t *testing.T) {
 	for _, answered := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			s, p := bubble(t, 0, nil)
+			s, p := bubble(t, nil)
 			d := deskOf(t, s, p)
 			_, c := d.invite("v=0 offer", "Require: 100rel")
 			begun := time.Now()
@@ -235,7 +235,7 @@ func TestNobodyConfirms(t *testing.T) {
 // bring ours, so nothing is said before the 200.
 func TestReliableRingingWithoutAnOffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, p := bubble(t, 0, nil)
+		s, p := bubble(t, nil)
 		d := deskOf(t, s, p)
 		invite, c := d.invite("", "Require: 100rel")
 		c.Ring()

@@ -30,7 +30,7 @@ type recorder struct {
 func recorded(t *testing.T, script ...int) *recorder {
 	t.Helper()
 	const at = "127.0.0.1:5071"
-	s, _ := bubble(t, 0, func(c *config.Trunk) { c.Targets = []config.Target{{URI: "sip:" + at}} })
+	s, _ := bubble(t, func(c *config.Trunk) { c.Targets = []config.Target{{URI: "sip:" + at}} })
 	ours, ok := s.sockets[0].conn.(*memoryConn)
 	if !ok {
 		t.Fatalf("the server's socket is a %T", s.sockets[0].conn)

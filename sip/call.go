@@ -50,7 +50,9 @@ type Outgoing struct {
 	// here. Names outside "X-" are refused.
 	Headers     []Header
 	SDP         []byte
-	MaxForwards int // 0: 70; towards a trunk it is what the other leg has left
+	Replaces    Replaces // the dialog at the far end that the call is to replace; zero: none
+	ReferredBy  string   // who asked for the call by REFER (RFC 3892), "" for nobody
+	MaxForwards int      // 0: 70; towards a trunk it is what the other leg has left
 	// Spare says that another target could be asked: this one is given up after a
 	// shorter silence. A living PBX says 100 within 200 ms, and has been asked three
 	// times by then.
@@ -82,6 +84,15 @@ type Incoming struct {
 	Headers     []Header
 	SDP         []byte // empty: the caller wants our offer
 	MaxForwards int    // what is left
+	// Replaces is the dialog whose place the call is to take (RFC 3891), which is
+	// up and of the same trunk; nil for all other calls.
+	Replaces *Replaced
+}
+
+// Replaced is a dialog of ours that is to make room for another.
+type Replaced struct {
+	Call   string // X-WA-Call
+	CallID string // as Session.CallID
 }
 
 // Handling is how the owner of an incoming call takes part in it.
@@ -105,6 +116,7 @@ type timing struct {
 	dead        time.Duration // how long a dead target goes last
 	resolve     time.Duration // how long a resolved name is believed
 	ring        time.Duration // repeats of 180 (RFC 3261 13.3.1.1)
+	refer       time.Duration // how long a REFER is told of
 	first, idle time.Duration // TCP: a message to be completed, and silence
 	handshake   time.Duration // TLS: from the connection to the first message
 	keepalive   time.Duration // TCP: our ping (RFC 5626 3.5.1)
@@ -120,7 +132,7 @@ func defaultTiming() timing {
 	return timing{
 		t1: 500 * time.Millisecond, t2: 4 * time.Second, t4: 5 * time.Second,
 		silent: 4 * time.Second, spare: 1500 * time.Millisecond, probe: 4 * time.Second, dead: 45 * time.Second,
-		resolve: 30 * time.Second, ring: time.Minute,
+		resolve: 30 * time.Second, ring: time.Minute, refer: subscription,
 		first: 5 * time.Second, idle: 2 * time.Minute, handshake: 5 * time.Second, keepalive: 30 * time.Second, pong: 10 * time.Second,
 		backoff: 2 * time.Second, maxBackoff: 2 * time.Minute, unregister: 2 * time.Second,
 		afterCancel: 4500 * time.Millisecond,

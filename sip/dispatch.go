@@ -200,7 +200,7 @@ func (s *Server) options(m *message, fl flow) {
 		s.refuse(m, fl, &fault{status: 503, label: "draining"})
 		return
 	}
-	r := response(m, 200, s.statelessTag(m), fl, field{"Allow", allow}, field{"Accept", contentSDP}, field{"User-Agent", userAgent})
+	r := response(m, 200, s.statelessTag(m), fl, field{"Allow", allow}, field{"Accept", contentSDP}, field{"Supported", supported}, field{"User-Agent", userAgent})
 	replyFlow(m, fl).send(r.bytes(), nil)
 }
 
@@ -240,10 +240,14 @@ func (s *Server) takeInvite(m *message, fl flow) {
 		s.refuse(m, fl, f)
 		return
 	}
+	if m.has("Replaces") {
+		s.takeReplacing(t, m, fl)
+		return
+	}
 	tx := s.newServerTx(m, fl)
 	if tx == nil {
 		s.refuse(m, fl, busy())
 		return
 	}
-	s.incomingCall(t, m, tx)
+	s.incomingCall(t, m, tx, nil)
 }

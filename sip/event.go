@@ -57,6 +57,16 @@ type NoAck struct{}
 // on its way, and ByeDone follows.
 type Expired struct{}
 
+// Refer is the far end's wish that somebody else take its place in the call (RFC
+// 3515). It waits for TakeRefer or RefuseRefer; there is one at a time.
+type Refer struct {
+	To       string   // the user part of Refer-To, escapes undone
+	Replaces Replaces // the dialog that is to be replaced there; zero: none
+	Ours     bool     // that dialog is one of this gateway
+	Foreign  bool     // Refer-To leads away from the trunk, or to ourselves
+	By       string   // the URI of Referred-By, "" without one
+}
+
 func (Proceeding) event() {}
 func (Ringing) event()    {}
 func (Accepted) event()   {}
@@ -68,3 +78,4 @@ func (Cancelled) event()  {}
 func (Acked) event()      {}
 func (NoAck) event()      {}
 func (Expired) event()    {}
+func (Refer) event()      {}

@@ -8,14 +8,13 @@ import (
 // method that nobody knows is 501 (RFC 3261 section 21.5.2).
 var methods = map[string]int{
 	"INVITE": 0, "ACK": 0, "BYE": 0, "CANCEL": 0, "OPTIONS": 0, "UPDATE": 0, "INFO": 0,
-	"PRACK":  0,
-	"NOTIFY": 0, "REFER": 0, // answered, but no feature of ours: not in allow
+	"PRACK": 0, "REFER": 0, "NOTIFY": 0,
 	"REGISTER": 405, "SUBSCRIBE": 405, "MESSAGE": 405, "PUBLISH": 405,
 }
 
 const (
-	allow       = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, PRACK"
-	supported   = "timer, 100rel"
+	allow       = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, PRACK, REFER, NOTIFY"
+	supported   = "timer, 100rel, replaces"
 	contentSDP  = "application/sdp"
 	maxCSeq     = 1<<31 - 1 // RFC 3261 section 8.1.1.5
 	maxForwards = 70
@@ -141,7 +140,7 @@ func checkRequire(m *message) *fault {
 			if !ok || !isToken(t) {
 				return malformed("Bad Require")
 			}
-			if t = strings.ToLower(t); t != "timer" && t != "100rel" {
+			if t = strings.ToLower(t); !mayRequire(m.method, t) {
 				tags = append(tags, t)
 			}
 		}

@@ -29,7 +29,7 @@ func (c *Session) request(in gotRequest) {
 	case "INFO":
 		c.peerInfo(in)
 	case "REFER":
-		in.tx.answer(603)
+		c.peerRefer(in)
 	case "PRACK":
 		c.peerPrack(in)
 	default: // NOTIFY of what we never asked for

@@ -25,7 +25,7 @@ type acceptance struct {
 }
 
 // incomingCall opens a Session for an INVITE that the gate let through.
-func (s *Server) incomingCall(t *trunk, m *message, tx *serverTx) {
+func (s *Server) incomingCall(t *trunk, m *message, tx *serverTx, instead *Replaced) {
 	c := s.newSession(t)
 	c.phase, c.uas = phaseOffered, tx
 	c.dialog, c.remote = dialogOfInvite(m, tx.tag), slices.Clone(m.body)
@@ -41,16 +41,18 @@ func (s *Server) incomingCall(t *trunk, m *message, tx *serverTx) {
 	s.remember(c)
 	tx.answer(100)
 	c.begun.Store(true)
-	if !s.spawn(func() { c.serve(m) }) {
+	if !s.spawn(func() { c.serve(m, instead) }) {
 		c.inbox.close()
 	}
 }
 
 // serve shows the call to its owner and then lives like any Session.
-func (c *Session) serve(m *message) {
+func (c *Session) serve(m *message, instead *Replaced) {
 	func() {
 		defer c.s.guard()
-		c.s.incoming(c, incomingOf(c.trunk, m))
+		in := incomingOf(c.trunk, m)
+		in.Replaces = instead
+		c.s.incoming(c, in)
 	}()
 	if c.notify == nil && c.phase == phaseOffered && !c.refusalQueued() {
 		c.refuse(refusal{status: 500, reason: Reason{Q850: 41, WAError: "internal"}}) // nobody took it

@@ -130,6 +130,10 @@ func (c *Session) build() *message {
 	m.add("Allow", allow)
 	m.add("Supported", supported)
 	m.fields = append(m.fields, c.expiry.offer(false)...)
+	m.add("Replaces", o.Replaces.String())
+	if o.ReferredBy != "" {
+		m.add("Referred-By", "<"+o.ReferredBy+">")
+	}
 	m.add("User-Agent", userAgent)
 	for _, h := range o.Headers {
 		m.add(h.Name, printable(h.Value, maxHeader))

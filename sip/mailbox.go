@@ -16,6 +16,13 @@ type (
 	doAbandon struct{}
 	doPress   struct{ key key }
 
+	doTakeRefer   struct{}
+	doRefuseRefer struct {
+		status int
+		reason Reason
+	}
+	doProgressed struct{ status int }
+
 	// gotResponse is an answer to our INVITE, or the end of waiting for one.
 	gotResponse struct {
 		tx  *clientTx
@@ -62,6 +69,11 @@ func (gotAnswer) input()   {}
 func (gotRequest) input()  {}
 func (gotCancel) input()   {}
 func (ticked) input()      {}
+
+func (doTakeRefer) input()   {}
+func (doRefuseRefer) input() {}
+func (doProgressed) input()  {}
+func (gotReplacing) input()  {}
 
 // mailbox never blocks who puts and never drops. What is put after close is
 // refused, so that nobody believes that it was taken.

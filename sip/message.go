@@ -125,7 +125,7 @@ var canonical = map[string]string{
 	"require": "Require", "reason": "Reason", "retry-after": "Retry-After",
 	"www-authenticate": "WWW-Authenticate", "proxy-authenticate": "Proxy-Authenticate",
 	"p-asserted-identity": "P-Asserted-Identity", "remote-party-id": "Remote-Party-ID", "privacy": "Privacy",
-	"r": "Refer-To", "refer-to": "Refer-To",
+	"r": "Refer-To", "refer-to": "Refer-To", "b": "Referred-By", "referred-by": "Referred-By", "replaces": "Replaces",
 	"u": "Allow-Events", "o": "Event", "s": "Subject",
 }
 

@@ -23,7 +23,7 @@ func quick() timing {
 	return timing{
 		t1: 20 * time.Millisecond, t2: 80 * time.Millisecond, t4: 50 * time.Millisecond,
 		silent: 300 * time.Millisecond, spare: 300 * time.Millisecond, probe: 200 * time.Millisecond, dead: 45 * time.Second, resolve: time.Minute,
-		ring: 100 * time.Millisecond, first: 300 * time.Millisecond, idle: 600 * time.Millisecond,
+		ring: 100 * time.Millisecond, refer: time.Second, first: 300 * time.Millisecond, idle: 600 * time.Millisecond,
 		handshake: 300 * time.Millisecond, keepalive: time.Minute, pong: 10 * time.Second,
 		backoff: 30 * time.Millisecond, maxBackoff: 200 * time.Millisecond, unregister: patience,
 		afterCancel: 250 * time.Millisecond,

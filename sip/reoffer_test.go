@@ -88,7 +88,7 @@ func TestMethodsInsideADialog(t *testing.T) {
 	for _, c := range []struct{ method, want string }{
 		{"OPTIONS", "200"},
 		{"INFO", "200"},
-		{"REFER", "603"},
+		{"REFER", "400"}, // whom to?
 		{"NOTIFY", "481"},
 		{"PRACK", "481"},
 		{"MESSAGE", "405"},

@@ -70,9 +70,11 @@ type Session struct {
 	accept  *acceptance
 
 	expiry   expiry
-	updates  bool  // the far end takes UPDATE
-	keys     []key // to be sent; the first waits for its answer
-	changing *ask  // our refresh that waits for its answer
+	updates  bool      // the far end takes UPDATE
+	keys     []key     // to be sent; the first waits for its answer
+	changing *ask      // our refresh that waits for its answer
+	refer    *referral // the REFER that is being seen to, nil for none
+	referred int       // how many came
 }
 
 // phase is where a Session stands.
@@ -102,6 +104,7 @@ const (
 	tickRefresh              // the session timer: it is time to say that the call is there
 	tickExpired              // nobody has said so for too long
 	tickChange               // no final answer to a request of ours inside the dialog
+	tickRefer                // a REFER has been told of long enough
 )
 
 // durable is what State returns: enough to end the call after a crash. It
@@ -271,6 +274,14 @@ func (c *Session) handle(in input) {
 		c.request(in)
 	case gotCancel:
 		c.cancelled(in.m)
+	case doTakeRefer:
+		c.takeRefer()
+	case doRefuseRefer:
+		c.refuseRefer(in.status, in.reason)
+	case doProgressed:
+		c.progressed(in.status)
+	case gotReplacing:
+		c.replacing(in)
 	case ticked:
 		c.tick(in.what)
 	}
@@ -348,6 +359,8 @@ func (c *Session) tick(what tick) {
 		c.expired()
 	case tickChange:
 		c.unanswered()
+	case tickRefer:
+		c.referTimeout()
 	}
 }
 
@@ -358,6 +371,7 @@ func (c *Session) leave() {
 		t.Stop()
 	}
 	c.quit()
+	c.refuseRefer(481, Reason{})
 	c.trunk.live.Add(-1)
 	c.s.forget(c)
 	c.untrace()
@@ -375,6 +389,9 @@ func (c *Session) leave() {
 			if in.ask.method == "INVITE" && in.err == nil && in.m.status >= 200 && in.m.status < 300 {
 				c.acknowledge(in.ask)
 			}
+		case gotReplacing:
+			in.tx.answer(603)
+		case doTakeRefer, doRefuseRefer, doProgressed:
 		case doStart, doCancel, doBye, doRing, doEarly, doAnswer, doRefuse, doAbandon, doPress, gotBye, gotCancel, ticked:
 		}
 	}

@@ -55,9 +55,15 @@ type Call struct {
 
 	m          machine
 	in         ingress
+	first      ingress // the ingress leg before any transfer
 	out        map[uint8]egress
 	addresses  [][]string // of each hop, fixed when the call was routed
 	bridge     bridge
+	hand       handover
+	handTrunk  string   // of the last newcomer
+	asker      referrer // who is told what becomes of it, nil for nobody
+	ringback   player   // what the customer hears meanwhile, nil for the phone
+	seats      atomic.Uint32
 	pending    []event // raised by legs in this turn, oldest first
 	now        time.Time
 	timer      *time.Timer
@@ -84,6 +90,7 @@ type Call struct {
 type bridge interface {
 	Start()
 	Stop()
+	Swap(place media.Side, e media.Endpoint)
 }
 
 // ended is what is left of a call: its record and what is still owed.
@@ -110,6 +117,7 @@ func newCall(e *env, id string, o order) *Call {
 		c.in = newAgentLeg(c)
 	}
 	c.m.ToGraph, c.m.Summoned = o.direction == outbound, o.summoned
+	c.hand.In = o.direction == outbound
 	c.publish()
 	return c
 }
@@ -122,6 +130,7 @@ func (c *Call) post(in input) (taken bool) { return c.inbox.put(in) }
 // nothing that belongs to the call runs any more.
 func (c *Call) run() {
 	defer c.finalize()
+	c.first = c.in
 	c.guard(c.begin)
 	for c.final == nil {
 		<-c.inbox.ready
@@ -151,7 +160,16 @@ func (c *Call) emit(ev event) {
 		end.Over = c.impatient()
 		ev = end
 	}
-	c.pending = append(c.pending, ev)
+	c.hand.pass(ev, c.talks(), c)
+}
+
+// sides returns every leg that the call has had.
+func (c *Call) sides() []side {
+	legs := []side{c.first}
+	for _, leg := range c.out {
+		legs = append(legs, leg)
+	}
+	return legs
 }
 
 // drain feeds the machine what the legs said, in order.
@@ -205,8 +223,7 @@ func (c *Call) finalize() {
 	c.cancel()
 	c.ops.Wait()
 	c.absorb()
-	c.in.giveBack()
-	for _, leg := range c.out {
+	for _, leg := range c.sides() {
 		leg.giveBack() // one that never confirmed its end holds no place either
 	}
 	c.closeAudio()
@@ -214,8 +231,11 @@ func (c *Call) finalize() {
 	c.env.depth(c.inbox.depth())
 	c.env.over(c)
 	for _, in := range c.inbox.close() { // nobody finds the call any more
-		if hook, ok := in.(hooked); ok {
-			c.env.late(hook.event)
+		switch in := in.(type) {
+		case hooked:
+			c.env.late(in.event)
+		case guestCame:
+			in.guest.turnedAway()
 		}
 	}
 }
@@ -250,6 +270,9 @@ func (c *Call) late(in input) {
 		if leg, ok := c.leg(ready.leg()).(interface{ takeLate(d *trunkDial) }); ok {
 			leg.takeLate(ready.dial)
 		}
+	}
+	if guest, ok := in.(guestCame); ok {
+		guest.guest.turnedAway()
 	}
 	if done, ok := in.(graphDone); ok {
 		c.lateNamed(done.id, true)

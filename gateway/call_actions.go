@@ -45,13 +45,19 @@ func (c *Call) answerIn() {
 	c.in.answer()
 }
 
-func (c *Call) hangupIn(why Cause) { c.in.hangup(why) }
+func (c *Call) hangupIn(why Cause) {
+	c.in.hangup(why)
+	c.dismiss(true, why)
+}
 
 func (c *Call) hurryIn() { c.in.hurry() }
 
-func (c *Call) hangupOut(id uint8, why Cause) { c.out[id].hangup(why) }
+func (c *Call) hangupOut(id uint8, why Cause) {
+	c.out[id].hangup(why)
+	c.dismiss(false, why)
+}
 
-func (c *Call) dropOut(id uint8, why Cause) { c.hangupOut(id, why) }
+func (c *Call) drop(id uint8, why Cause) { c.leg(id).hangup(why) }
 
 func (c *Call) startBridge() {
 	c.rec.AnsweredAt = c.now
@@ -67,10 +73,10 @@ func (c *Call) startBridge() {
 		slog.Duration("setup", c.now.Sub(c.rec.StartedAt)))
 }
 
-func (c *Call) stopBridge() { c.bridge.Stop() }
-
-// swap is for transfers, which end at the gateway. No leg here asks for one.
-func (c *Call) swap(uint8) {}
+func (c *Call) stopBridge() {
+	c.hush()
+	c.bridge.Stop()
+}
 
 // arm restarts the one timer.
 func (c *Call) arm(s stamp) {
@@ -99,10 +105,7 @@ func (c *Call) limit(p Phase) time.Duration {
 		return c.env.cfg.Limits.MaxDuration
 	case Ending, Ended:
 	}
-	if c.in.slow() {
-		return slowEnding
-	}
-	for _, leg := range c.out {
+	for _, leg := range c.sides() {
 		if leg.slow() {
 			return slowEnding
 		}

@@ -118,6 +118,11 @@ func (s *fakeSession) State() []byte     { return []byte(s.out.Target) }
 func (s *fakeSession) Cancel(sip.Reason) { s.write("CANCEL " + s.out.Target) }
 func (s *fakeSession) Abandon()          { s.write("abandon " + s.out.Target) }
 
+func (s *fakeSession) CallID() string                  { return s.out.To }
+func (s *fakeSession) TakeRefer()                      { s.write("202") }
+func (s *fakeSession) RefuseRefer(n int, _ sip.Reason) { s.write("REFER refused " + strconv.Itoa(n)) }
+func (s *fakeSession) Progressed(n int)                { s.write("NOTIFY " + strconv.Itoa(n)) }
+
 func (s *fakeSession) Bye(r sip.Reason) {
 	s.write("BYE " + s.out.Target)
 	s.reasons = append(s.reasons, r)
@@ -265,12 +270,16 @@ func (s fakeSocket) Reoffer(sdp []byte) ([]byte, error) {
 // fakeCaller is the INVITE of a trunk.
 type fakeCaller struct{ *ledger }
 
-func (c fakeCaller) State() []byte   { return []byte("caller") }
-func (c fakeCaller) Ring()           { c.write("180") }
-func (c fakeCaller) Progress([]byte) { c.write("183") }
-func (c fakeCaller) Answer([]byte)   { c.write("200") }
-func (c fakeCaller) Bye(sip.Reason)  { c.write("BYE caller") }
-func (c fakeCaller) Abandon()        { c.write("abandon caller") }
+func (c fakeCaller) State() []byte                   { return []byte("caller") }
+func (c fakeCaller) Ring()                           { c.write("180") }
+func (c fakeCaller) Progress([]byte)                 { c.write("183") }
+func (c fakeCaller) Answer([]byte)                   { c.write("200") }
+func (c fakeCaller) Bye(sip.Reason)                  { c.write("BYE caller") }
+func (c fakeCaller) CallID() string                  { return "caller" }
+func (c fakeCaller) TakeRefer()                      { c.write("202") }
+func (c fakeCaller) RefuseRefer(n int, _ sip.Reason) { c.write("REFER refused " + strconv.Itoa(n)) }
+func (c fakeCaller) Progressed(n int)                { c.write("NOTIFY " + strconv.Itoa(n)) }
+func (c fakeCaller) Abandon()                        { c.write("abandon caller") }
 func (c fakeCaller) Refuse(status int, r sip.Reason, _ time.Duration) {
 	c.write(strconv.Itoa(status) + " " + r.WAError)
 }

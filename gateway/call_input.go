@@ -85,11 +85,13 @@ func (c *Call) handle(in input) {
 		return
 	}
 	switch in := in.(type) {
-	case graphDone, answerApplied, peerUp, peerHeard, audioFailed, setupLate, legTimeout, promptOver, dialReady, sipNews:
+	case graphDone, answerApplied, peerUp, peerHeard, audioFailed, setupLate, legTimeout, promptOver, dialReady, sipNews, reliefLate, guestSaved:
 		news := in.(legInput)
 		if leg := c.leg(news.leg()); leg != nil {
 			leg.take(news)
 		}
+	case guestCame:
+		c.guestCame(in)
 	case begun:
 		c.begun(in.err)
 	case hooked:
@@ -113,7 +115,7 @@ func (c *Call) handle(in input) {
 // leg returns the ingress for 0, an egress leg for its number.
 func (c *Call) leg(id uint8) side {
 	if id == 0 {
-		return c.in
+		return c.first
 	}
 	if leg := c.out[id]; leg != nil {
 		return leg

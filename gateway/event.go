@@ -29,7 +29,10 @@ type (
 	callerConnected struct{}
 
 	// callerEnded: the ingress leg is over at both ends. Said once.
-	callerEnded struct{ Cause Cause }
+	callerEnded struct {
+		Leg   uint8 // 0: the phone that called; another after a transfer
+		Cause Cause
+	}
 
 	// callerFailed: the ingress leg can no longer be connected, but it is still
 	// there and waits to be hung up.
@@ -58,9 +61,26 @@ type (
 		Over bool
 	}
 
-	// replaced: a new egress leg, which is up, takes the place of the one that
-	// talked (a transfer).
-	replaced struct{ Leg uint8 }
+	// replaced: a new phone, which is up, takes the place of the one that talked
+	// (a transfer).
+	replaced struct {
+		Leg uint8
+		In  bool // on the caller's side
+	}
+
+	// newcomerRinging: a phone that is to take the place of another alerts. The
+	// handover keeps this and the following from the machine.
+	newcomerRinging struct{ Leg uint8 }
+
+	// newcomerUp: that phone is up.
+	newcomerUp struct{ Leg uint8 }
+
+	// newcomerEnded: that phone is over at both ends, before or after it took
+	// over. Said once.
+	newcomerEnded struct {
+		Leg   uint8
+		Cause Cause
+	}
 )
 
 func (summoned) event()        {}
@@ -76,6 +96,9 @@ func (mediaLost) event()       {}
 func (stopped) event()         {}
 func (deadline) event()        {}
 func (replaced) event()        {}
+func (newcomerRinging) event() {}
+func (newcomerUp) event()      {}
+func (newcomerEnded) event()   {}
 
 // stamp names one stay in a phase. A timer carries the stamp of the stay that
 // armed it.

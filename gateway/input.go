@@ -86,6 +86,23 @@ type (
 		err  error
 	}
 
+	// reliefLate: a phone to which the call is transferred rings for too long.
+	reliefLate struct{ of }
+
+	// guestCame: a phone calls to take the place of another, whose dialog has this
+	// Call-ID.
+	guestCame struct {
+		of
+		guest    *callerLeg
+		replaces string
+	}
+
+	// guestSaved: its dialog is on disk, or err says why not.
+	guestSaved struct {
+		of
+		err error
+	}
+
 	// sipNews: the session of a leg has something to say.
 	sipNews struct {
 		of
@@ -108,6 +125,9 @@ func (legTimeout) input()    {}
 func (promptOver) input()    {}
 func (dialReady) input()     {}
 func (sipNews) input()       {}
+func (reliefLate) input()    {}
+func (guestCame) input()     {}
+func (guestSaved) input()    {}
 
 // madePeer is a peer connection and our session description for it. An answer
 // is sent with the same bytes in pre_accept and accept.

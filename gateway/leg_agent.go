@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"context"
-	"log/slog"
 	"time"
 
 	"wagate/config"
@@ -16,16 +14,16 @@ const summonLimit = 28 * time.Second
 // agentLeg is the phone of an agent, which we dial before the customer.
 type agentLeg struct {
 	trunkPhone
-	table   summonedIngress
-	targets []string
-	tone    player // what the agent hears while the customer's phone rings, nil before
+	table summonedIngress
+	tone  player // what the agent hears while the customer's phone rings, nil before
 }
 
 func newAgentLeg(c *Call) *agentLeg {
 	o := c.order
-	l := &agentLeg{targets: c.env.trunks.Targets(o.trunk)}
-	l.table.Plan = newPlan(len(l.targets))
+	l := &agentLeg{}
 	l.trunkPhone = trunkPhone{call: c, hop: config.Hop{Trunk: o.trunk, To: o.agent}, table: &l.table, line: &l.table.dialled}
+	l.targets = c.env.trunks.Targets(o.trunk)
+	l.table.Plan = newPlan(len(l.targets))
 	l.port = l
 	return l
 }
@@ -68,7 +66,7 @@ func (l *agentLeg) emit(ev event) {
 func (l *agentLeg) do(a sipAct, why Cause) {
 	switch a {
 	case sipPrepare:
-		l.aim()
+		l.aim(l.table.Plan)
 	case sipInvite:
 		l.call.tellPlaced(NoCause)
 	case sipTone:
@@ -78,27 +76,4 @@ func (l *agentLeg) do(a sipAct, why Cause) {
 	case sipCancel, sipBye, sipRing, sipAnswer, sipRefuse, sipSpeak, sipHush:
 	}
 	l.trunkPhone.do(a, why)
-}
-
-// aim points the next INVITE at the address that is due. The one before it is
-// over; its place in the store is taken by the next.
-func (l *agentLeg) aim() {
-	p := l.table.Plan
-	l.target, l.plain = "", p.Plain
-	if int(p.Target) < len(l.targets) {
-		l.target = l.targets[p.Target]
-	}
-	former := l.placed
-	if former == nil {
-		return
-	}
-	c := l.call
-	l.placed = nil
-	c.env.limits.release(former.trunk)
-	c.do(saveLimit, func(context.Context) input {
-		if err := former.socket.Close(); err != nil {
-			c.log.Debug("audio did not close cleanly", slog.Any("error", err))
-		}
-		return nil
-	})
 }

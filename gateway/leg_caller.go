@@ -20,11 +20,14 @@ type callerLeg struct {
 	offered bool   // the INVITE had none, so ours is the offer
 	prompt  player // nil until there is one to hear
 	over    bool
+	trunk   string
+	agent   string // of a phone that takes the place of another: who it is
 }
 
 // incoming is an INVITE of a trunk and the dialog that comes of it. No method
 // waits for the far end.
 type incoming interface {
+	referrer
 	State() []byte
 	Ring()
 	Progress(sdp []byte)
@@ -37,8 +40,10 @@ type incoming interface {
 func (l *callerLeg) name() string { return sideSIP }
 
 func (l *callerLeg) emit(ev event) {
-	if _, ok := ev.(callerEnded); ok {
+	switch ev.(type) {
+	case callerEnded, newcomerEnded:
 		l.giveBack()
+		l.leave()
 	}
 	l.call.emit(ev)
 }
@@ -49,7 +54,7 @@ func (l *callerLeg) giveBack() {
 	l.hush()
 	if !l.over {
 		l.over = true
-		l.call.env.limits.release(l.call.order.trunk)
+		l.call.env.limits.release(l.trunk)
 	}
 }
 
@@ -77,7 +82,9 @@ func (l *callerLeg) do(a sipAct, why Cause) {
 	case sipRing:
 		l.session.Ring()
 	case sipAnswer:
-		c.rec.SIPStatus = 200
+		if l.table.Leg == 0 {
+			c.rec.SIPStatus = 200
+		}
 		l.session.Answer(l.answerS)
 		l.socket.Open()
 	case sipRefuse:
@@ -85,7 +92,9 @@ func (l *callerLeg) do(a sipAct, why Cause) {
 		if why == Limited && c.perUser {
 			q850 = userLimitQ850
 		}
-		c.rec.SIPStatus, c.rec.Q850 = status, q850
+		if l.table.Leg == 0 {
+			c.rec.SIPStatus, c.rec.Q850 = status, q850
+		}
 		r := c.reason(why, q850)
 		if why == NoCodec {
 			r.Warning = incompatibleMedia
@@ -112,10 +121,12 @@ func (l *callerLeg) take(in legInput) {
 		l.news(in.event)
 	case audioFailed:
 		l.call.log.Info("audio gave up", slog.String("side", sideSIP), slog.Any("error", in.err))
-		l.emit(mediaLost{MediaLost})
+		l.silent()
 	case promptOver:
 		l.table.spoken(l)
-	case dialReady, graphDone, answerApplied, peerUp, peerHeard, setupLate, legTimeout: // of other legs
+	case guestSaved:
+		l.saved(in.err)
+	case dialReady, graphDone, answerApplied, peerUp, peerHeard, setupLate, legTimeout, reliefLate, guestCame: // of other legs
 	}
 }
 
@@ -123,7 +134,7 @@ func (l *callerLeg) news(ev sip.Event) {
 	c := l.call
 	switch ev := ev.(type) {
 	case sip.Cancelled:
-		if !l.table.Closed {
+		if !l.table.Closed && l.table.Leg == 0 {
 			c.rec.SIPStatus, c.rec.Q850 = ev.Status, ev.Q850
 		}
 		l.table.cancelled(l)
@@ -132,15 +143,19 @@ func (l *callerLeg) news(ev sip.Event) {
 	case sip.NoAck:
 		l.table.unacked(l)
 	case sip.Hungup:
-		if !l.table.Closed && !l.table.WantEnd {
+		if !l.table.Closed && !l.table.WantEnd && !l.waits() {
 			c.rec.Q850 = ev.Q850
 		}
 		l.table.hungup(l)
 	case sip.Expired:
-		c.log.Warn("trunk has lost the call", slog.String("trunk", c.order.trunk))
-		l.emit(mediaLost{Unreachable})
+		c.log.Warn("trunk has lost the call", slog.String("trunk", l.trunk))
+		if l.table.Leg == c.talks() { // else its end is all there is to say
+			l.emit(mediaLost{Unreachable})
+		}
 	case sip.ByeDone:
 		l.table.hungup(l)
+	case sip.Refer:
+		c.referred(l.table.Leg, l.trunk, l.session, ev)
 	case sip.Proceeding, sip.Ringing, sip.Accepted, sip.Refused, sip.Failed: // for calls that we place
 	}
 }
@@ -151,13 +166,36 @@ func (l *callerLeg) acked(sdp []byte) {
 	if l.offered && !l.table.Up {
 		if err := l.socket.SetAnswer(sdp); err != nil {
 			l.call.log.Warn("trunk's session description cannot be used", slog.Any("error", err))
-			l.emit(callerFailed{NoCodec})
+			l.useless()
 		}
 	}
 	if !l.table.Up {
-		l.call.watchSocket(0, l.socket)
+		l.call.watchSocket(of(l.table.Leg), l.socket)
 	}
 	l.table.acked(l)
+}
+
+// waits says whether the phone is still to take the place of another.
+func (l *callerLeg) waits() bool { return l.table.Leg != 0 && l.call.hand.Leg == l.table.Leg }
+
+// useless: what the caller says of its audio is of no use.
+func (l *callerLeg) useless() {
+	if l.waits() {
+		l.table.hangup(NoCodec, false, l)
+		return
+	}
+	l.emit(callerFailed{NoCodec})
+}
+
+// silent: its audio gave up.
+func (l *callerLeg) silent() {
+	switch {
+	case l.table.Closed || l.table.WantEnd: // it is of no importance any more
+	case l.waits():
+		l.table.hangup(MediaLost, false, l)
+	default:
+		l.emit(mediaLost{MediaLost})
+	}
 }
 
 // owed is what the next run has to see to when the leg could not finish.

@@ -119,7 +119,7 @@ func (l *waEgress) take(in legInput) {
 		l.call.peerGaveUp(l.table.MediaUp, in.err)
 	case legTimeout:
 		l.table.timeout(in.timer, l)
-	case dialReady, promptOver, sipNews, setupLate: // of other legs
+	case dialReady, promptOver, sipNews, setupLate, reliefLate, guestCame, guestSaved: // of other legs
 	}
 }
 

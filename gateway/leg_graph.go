@@ -239,7 +239,7 @@ func (l *graphIngress) end(c Cause, p graphPort) {
 	default:
 		c = Cancelled
 	}
-	p.emit(callerEnded{c})
+	p.emit(callerEnded{Cause: c})
 }
 
 // graphEgress is a call that we place to a WhatsApp user. Its tag is known to

@@ -31,9 +31,14 @@ type trunkPhone struct {
 	hop    config.Hop
 	target string
 	plain  bool
-	spare  bool       // the trunk has another address
-	placed *trunkDial // once the INVITE is built
-	over   bool
+	spare  bool // the trunk has another address
+	aside  bool // it is to take the place of another, and does not speak for the call yet
+	// Of a phone that we dial for another.
+	replaces   sip.Replaces
+	referredBy string
+	targets    []string   // addresses of the trunk, where it tries more than one
+	placed     *trunkDial // once the INVITE is built
+	over       bool
 }
 
 // phoneTable is what the tables of calls that we place on a trunk have in
@@ -81,8 +86,18 @@ func (l *trunkPhone) take(in legInput) {
 		l.news(in.event)
 	case audioFailed:
 		l.call.log.Info("audio gave up", slog.String("side", sideSIP), slog.Any("error", in.err))
-		l.port.emit(mediaLost{MediaLost})
-	case graphDone, answerApplied, peerUp, peerHeard, setupLate, legTimeout, promptOver: // of other legs
+		switch {
+		case l.line.Closed || l.line.WantEnd: // it is of no importance any more
+		case l.aside:
+			l.table.hangup(MediaLost, l.port)
+		default:
+			l.port.emit(mediaLost{MediaLost})
+		}
+	case reliefLate:
+		if l.aside {
+			l.table.hangup(NoAnswer, l.port)
+		}
+	case graphDone, answerApplied, peerUp, peerHeard, setupLate, legTimeout, promptOver, guestCame, guestSaved: // of other legs
 	}
 }
 
@@ -153,7 +168,7 @@ func (l *trunkPhone) news(ev sip.Event) {
 	case sip.Accepted:
 		l.accepted()
 	case sip.Refused:
-		if !l.line.Closed && !l.line.WantEnd {
+		if l.counts() {
 			c.rec.SIPStatus, c.rec.Q850 = ev.Status, q850OfSIP(ev.Status, ev.Q850)
 			if sipAlarm(ev.Status) {
 				c.log.Error("trunk refuses for a fault of the set-up", slog.String("trunk", l.hop.Trunk),
@@ -163,22 +178,58 @@ func (l *trunkPhone) news(ev sip.Event) {
 		l.table.refused(causeOfSIP(ev.Status, ev.Q850), l.port)
 	case sip.Failed:
 		c.log.Warn("trunk failed", slog.String("trunk", l.hop.Trunk), slog.String("target", l.target), slog.Any("error", ev.Err))
-		if !l.line.Closed && !l.line.WantEnd {
+		if l.counts() {
 			c.rec.Q850 = q850OfSIP(0, 0)
 		}
 		l.table.refused(Unreachable, l.port)
 	case sip.Hungup:
-		if !l.line.Closed && !l.line.WantEnd {
+		if l.counts() {
 			c.rec.Q850 = ev.Q850
 		}
 		l.table.hungup(l.port)
 	case sip.Expired:
 		c.log.Warn("trunk has lost the call", slog.String("trunk", l.hop.Trunk))
-		l.port.emit(mediaLost{Unreachable})
+		if uint8(l.id) == c.talks() { // else its end is all there is to say
+			l.port.emit(mediaLost{Unreachable})
+		}
 	case sip.ByeDone:
 		l.table.hungup(l.port)
+	case sip.Refer:
+		c.referred(uint8(l.id), l.hop.Trunk, l.placed.session, ev)
 	case sip.Cancelled, sip.Acked, sip.NoAck: // for calls that others place
 	}
+}
+
+// counts says whether what the phone says is the call's: it is on record then.
+func (l *trunkPhone) counts() bool { return !l.line.Closed && !l.line.WantEnd && !l.aside }
+
+func (l *trunkPhone) dialogID() string {
+	if l.placed == nil {
+		return ""
+	}
+	return l.placed.session.CallID()
+}
+
+// aim points the next INVITE at the address that is due. The one before it is
+// over; its place in the store is taken by the next.
+func (l *trunkPhone) aim(p plan) {
+	l.target, l.plain, l.spare = "", p.Plain, p.spare()
+	if int(p.Target) < len(l.targets) {
+		l.target = l.targets[p.Target]
+	}
+	former := l.placed
+	if former == nil {
+		return
+	}
+	c := l.call
+	l.placed = nil
+	c.env.limits.release(former.trunk)
+	c.do(saveLimit, func(context.Context) input {
+		if err := former.socket.Close(); err != nil {
+			c.log.Debug("audio did not close cleanly", slog.Any("error", err))
+		}
+		return nil
+	})
 }
 
 // accepted: the phone was picked up. An answer that we cannot talk to ends the
@@ -189,13 +240,19 @@ func (l *trunkPhone) accepted() {
 		l.table.accepted(l.port)
 		return
 	}
-	c.rec.SIPStatus = 200
+	if !l.aside {
+		c.rec.SIPStatus = 200
+	}
 	if err := l.placed.unfit; err != nil {
 		c.log.Warn("trunk's session description cannot be used", slog.String("trunk", l.hop.Trunk), slog.Any("error", err))
 		l.table.unusable()
 		cause := MediaFailed
 		if errors.Is(err, media.ErrNoCodec) {
 			cause = NoCodec
+		}
+		if l.aside {
+			l.table.hangup(cause, l.port)
+			return
 		}
 		c.emit(stopped{cause})
 		return

@@ -66,7 +66,7 @@ func (l *trunkPhone) build(ctx context.Context) (*trunkDial, error) {
 	d.session, err = c.env.trunks.Prepare(sip.Outgoing{
 		Trunk: l.hop.Trunk, Target: l.target, To: l.hop.To,
 		Caller:  sip.Party{Number: plus(c.order.user.Number), Name: c.order.user.Name},
-		Headers: c.headers(),
+		Headers: c.headers(), Replaces: l.replaces, ReferredBy: l.referredBy,
 		SDP:     sock.Offer(),
 		Spare:   l.spare,
 		Reoffer: sock.Reoffer,

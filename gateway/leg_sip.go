@@ -197,7 +197,7 @@ func (l *summonedIngress) tell(n news, c Cause, p sipPort) {
 	case newsAnswered:
 		p.emit(summoned{})
 	case newsEnded:
-		p.emit(callerEnded{c})
+		p.emit(callerEnded{Cause: c})
 	}
 }
 
@@ -205,6 +205,7 @@ func (l *summonedIngress) tell(n news, c Cause, p sipPort) {
 // when it won, that is, when the stack has answered the INVITE with 487; one
 // that comes after our 200 is void, and the peer sends BYE.
 type sipIngress struct {
+	Leg       uint8 // 0; or the number of a phone that calls to take the place of another
 	Rung      bool
 	Answering bool // 200 sent, ACK not seen
 	Up        bool
@@ -302,6 +303,10 @@ func (l *sipIngress) acked(p sipPort) {
 		l.bye(l.Why, p)
 		return
 	}
+	if l.Leg != 0 {
+		p.emit(newcomerUp{l.Leg})
+		return
+	}
 	p.emit(callerConnected{})
 }
 
@@ -314,7 +319,9 @@ func (l *sipIngress) unacked(p sipPort) {
 	l.Answering, l.Up, l.ByeSent = false, true, true
 	if !l.WantEnd {
 		l.WantEnd = true
-		p.emit(callerFailed{AnswerFailed})
+		if l.Leg == 0 { // else its end says it
+			p.emit(callerFailed{AnswerFailed})
+		}
 	}
 }
 
@@ -332,5 +339,9 @@ func (l *sipIngress) slow() bool { return !l.Closed && (l.Answering || l.Speakin
 func (l *sipIngress) end(c Cause, p sipPort) {
 	l.hush(p)
 	l.Closed = true
-	p.emit(callerEnded{c})
+	if l.Leg != 0 {
+		p.emit(newcomerEnded{l.Leg, c})
+		return
+	}
+	p.emit(callerEnded{Cause: c})
 }

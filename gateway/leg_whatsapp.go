@@ -144,7 +144,7 @@ func (l *waIngress) take(in legInput) {
 		l.call.peerGaveUp(l.table.MediaUp, in.err)
 	case legTimeout:
 		l.table.timeout(in.timer, l)
-	case peerHeard, answerApplied, promptOver, dialReady, sipNews: // of other legs
+	case peerHeard, answerApplied, promptOver, dialReady, sipNews, reliefLate, guestCame, guestSaved: // of other legs
 	}
 }
 

@@ -11,8 +11,9 @@ type machine struct {
 	By    party // who ended it; set with Cause
 
 	In, Out life
+	Caller  uint8 // number of the current ingress leg: 0 until a transfer
 	Attempt uint8 // number of the current egress leg, from 1; the older ones are leaving or over
-	Leaving uint8 // egress legs that were given up and are not over yet
+	Leaving uint8 // legs that were given up and are not over yet
 	Plan    plan
 
 	Summoned bool // the ingress leg is a phone that we dialled
@@ -51,10 +52,10 @@ type actions interface {
 	hangupIn(c Cause)             // end the ingress leg; once
 	hurryIn()                     // the ingress leg was to end, and may not linger over it
 	hangupOut(leg uint8, c Cause) // end the current egress leg; once
-	dropOut(leg uint8, c Cause)   // the same, for a leg that another one replaces
+	drop(leg uint8, c Cause)      // the same for a leg that another one replaces; 0: the ingress
 	startBridge()                 // both are up: let them hear each other
 	stopBridge()
-	swap(leg uint8)                 // the bridge goes on with this egress leg
+	swap(leg uint8, in bool)        // the bridge goes on with this leg in the place of the egress, or of the ingress
 	arm(s stamp)                    // restart the one timer for this phase; it returns as deadline
 	record(c Cause, abandoned bool) // the call is over; abandoned: what is still open are debts
 }
@@ -102,7 +103,9 @@ func (m *machine) step(ev event, do actions) {
 	case callerConnected:
 		m.callerConnected(do)
 	case callerEnded:
-		m.end(ev.Cause, doing(ev.Cause, byCaller), do)
+		if ev.Leg == m.Caller {
+			m.end(ev.Cause, doing(ev.Cause, byCaller), do)
+		}
 	case calleeEnded:
 		m.calleeEnded(ev, do)
 	case callerFailed:
@@ -114,7 +117,8 @@ func (m *machine) step(ev event, do actions) {
 	case deadline:
 		m.deadline(ev, do)
 	case replaced:
-		m.replaced(ev.Leg, do)
+		m.replaced(ev, do)
+	case newcomerRinging, newcomerUp, newcomerEnded: // the handover keeps them
 	}
 }
 
@@ -122,7 +126,12 @@ func (m *machine) step(ev event, do actions) {
 func (m *machine) note(ev event) {
 	switch ev := ev.(type) {
 	case callerEnded:
-		m.In = legOver
+		switch {
+		case ev.Leg == m.Caller:
+			m.In = legOver
+		case m.Leaving > 0:
+			m.Leaving--
+		}
 	case calleeEnded:
 		switch {
 		case ev.Leg == m.Attempt:
@@ -131,7 +140,7 @@ func (m *machine) note(ev event) {
 			m.Leaving--
 		}
 	case summoned, routed, routeFailed, calleeRinging, calleeAnswered, callerConnected,
-		callerFailed, mediaLost, stopped, deadline, replaced:
+		callerFailed, mediaLost, stopped, deadline, replaced, newcomerRinging, newcomerUp, newcomerEnded:
 	}
 }
 
@@ -261,22 +270,26 @@ func (m *machine) deadline(ev deadline, do actions) {
 	}
 }
 
-// leave hangs an egress leg up in the background. It keeps its own crossed
+// leave hangs a leg up in the background. It keeps its own crossed
 // answers, and the call is not over before it is.
 func (m *machine) leave(leg uint8, c Cause, do actions) {
 	m.Leaving++
-	do.dropOut(leg, c)
+	do.drop(leg, c)
 }
 
-func (m *machine) replaced(leg uint8, do actions) {
+func (m *machine) replaced(ev replaced, do actions) {
+	current := &m.Attempt
+	if ev.In {
+		current = &m.Caller
+	}
 	switch m.Phase {
 	case Active:
-		old := m.Attempt
-		m.Attempt = leg
-		do.swap(leg)
+		old := *current
+		*current = ev.Leg
+		do.swap(ev.Leg, ev.In)
 		m.leave(old, Hangup, do)
 	case Summoning, Routing, Dialing, Ringing, Answering, Ending:
-		m.leave(leg, Hangup, do) // there is nothing to take over, and it must not stay
+		m.leave(ev.Leg, Hangup, do) // there is nothing to take over, and it must not stay
 	case Ended:
 	}
 }
@@ -309,7 +322,7 @@ func (m *machine) ending(ev event, do actions) {
 			m.finish(true, do) // a leg never reported back
 		}
 	case replaced:
-		m.replaced(ev.Leg, do)
+		m.replaced(ev, do)
 	case callerEnded, calleeEnded:
 		m.finishIfOver(do)
 	case summoned, routed, routeFailed, calleeRinging, calleeAnswered, callerConnected: // crossed our hangup
@@ -317,6 +330,7 @@ func (m *machine) ending(ev event, do actions) {
 		if m.In == legOpen {
 			do.hurryIn()
 		}
+	case newcomerRinging, newcomerUp, newcomerEnded: // the handover keeps them
 	case callerFailed, mediaLost: // it is ending already
 	}
 }

@@ -16,10 +16,10 @@ func (a *asked) answerIn()              { a.add("answerIn") }
 func (a *asked) hangupIn(Cause)         { a.add("hangupIn") }
 func (a *asked) hurryIn()               { a.add("hurryIn") }
 func (a *asked) hangupOut(uint8, Cause) { a.add("hangupOut") }
-func (a *asked) dropOut(uint8, Cause)   { a.add("dropOut") }
+func (a *asked) drop(uint8, Cause)      { a.add("drop") }
 func (a *asked) startBridge()           { a.add("startBridge") }
 func (a *asked) stopBridge()            { a.add("stopBridge") }
-func (a *asked) swap(uint8)             { a.add("swap") }
+func (a *asked) swap(uint8, bool)       { a.add("swap") }
 func (a *asked) arm(stamp)              { a.add("arm") }
 func (a *asked) record(_ Cause, left bool) {
 	a.add(map[bool]string{false: "record", true: "record debts"}[left])
@@ -30,7 +30,7 @@ func in(p Phase, plan plan) machine {
 	m := machine{Summoned: p == Summoning}
 	do := &asked{}
 	m.start(do)
-	for _, ev := range []event{routed{plan}, calleeRinging{1}, calleeAnswered{1}, callerConnected{}, stopped{Draining}, callerEnded{Hangup}, calleeEnded{Leg: 1, Cause: Hangup}} {
+	for _, ev := range []event{routed{plan}, calleeRinging{1}, calleeAnswered{1}, callerConnected{}, stopped{Draining}, callerEnded{Cause: Hangup}, calleeEnded{Leg: 1, Cause: Hangup}} {
 		if m.Phase == p {
 			break
 		}
@@ -70,7 +70,7 @@ func TestTransitions(t *testing.T) {
 			Dialing: {Answering, []string{"arm", "answerIn"}}, Ringing: {Answering, []string{"arm", "answerIn"}},
 		}},
 		{"callerConnected", func(machine) event { return callerConnected{} }, map[Phase]cell{Answering: {Active, []string{"arm", "startBridge"}}}},
-		{"callerEnded", func(machine) event { return callerEnded{Hangup} }, map[Phase]cell{
+		{"callerEnded", func(machine) event { return callerEnded{Cause: Hangup} }, map[Phase]cell{
 			Summoning: {Ended, []string{"record"}}, Routing: {Ended, []string{"record"}}, Dialing: {Ending, hangOut}, Ringing: {Ending, hangOut},
 			Answering: {Ending, hangOut}, Active: {Ending, []string{"stopBridge", "hangupOut", "arm"}}, Ending: {Ending, nil},
 		}},
@@ -94,7 +94,7 @@ func TestTransitions(t *testing.T) {
 		}},
 		{"deadline", func(m machine) event { return deadline{Stamp: stamp{m.Phase, m.Turn}} }, map[Phase]cell{
 			Summoning: ends[Summoning], Routing: ends[Routing], Dialing: ends[Dialing],
-			Ringing:   {Dialing, []string{"dropOut", "arm", "dialOut"}},
+			Ringing:   {Dialing, []string{"drop", "arm", "dialOut"}},
 			Answering: ends[Answering], Active: ends[Active], Ending: {Ended, []string{"record debts"}},
 		}},
 		{"deadline, and the caller's patience", func(m machine) event { return deadline{stamp{m.Phase, m.Turn}, true} }, map[Phase]cell{
@@ -103,10 +103,10 @@ func TestTransitions(t *testing.T) {
 		}},
 		{"deadline of another turn", func(m machine) event { return deadline{Stamp: stamp{m.Phase, m.Turn - 1}} }, nil},
 		{"deadline of another phase", func(m machine) event { return deadline{Stamp: stamp{m.Phase ^ 1, m.Turn}} }, nil},
-		{"replaced", func(machine) event { return replaced{2} }, map[Phase]cell{
-			Summoning: {Summoning, []string{"dropOut"}}, Routing: {Routing, []string{"dropOut"}}, Dialing: {Dialing, []string{"dropOut"}},
-			Ringing: {Ringing, []string{"dropOut"}}, Answering: {Answering, []string{"dropOut"}},
-			Active: {Active, []string{"swap", "dropOut"}}, Ending: {Ending, []string{"dropOut"}},
+		{"replaced", func(machine) event { return replaced{Leg: 2} }, map[Phase]cell{
+			Summoning: {Summoning, []string{"drop"}}, Routing: {Routing, []string{"drop"}}, Dialing: {Dialing, []string{"drop"}},
+			Ringing: {Ringing, []string{"drop"}}, Answering: {Answering, []string{"drop"}},
+			Active: {Active, []string{"swap", "drop"}}, Ending: {Ending, []string{"drop"}},
 		}},
 		{"calleeRinging of one given up", func(machine) event { return calleeRinging{0} }, nil},
 		{"calleeAnswered of one given up", func(machine) event { return calleeAnswered{0} }, nil},
@@ -160,9 +160,9 @@ func TestDeadlineCauses(t *testing.T) {
 // TestWhoEnded: the record names the side.
 func TestWhoEnded(t *testing.T) {
 	for ev, want := range map[event]party{
-		callerEnded{Hangup}:                     byCaller,
-		callerEnded{MediaFailed}:                byGateway,
-		callerEnded{APIError}:                   byGateway,
+		callerEnded{Cause: Hangup}:              byCaller,
+		callerEnded{Cause: MediaFailed}:         byGateway,
+		callerEnded{Cause: APIError}:            byGateway,
 		calleeEnded{Leg: 1, Cause: Hangup}:      byCallee,
 		calleeEnded{Leg: 1, Cause: MediaFailed}: byGateway,
 		calleeEnded{Leg: 1, Cause: APITimeout}:  byGateway,

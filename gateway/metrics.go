@@ -34,6 +34,7 @@ type metrics struct {
 	recordFailure prometheus.Counter
 	callbacks     *prometheus.CounterVec
 	refused       *prometheus.GaugeVec
+	transfers     *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer, version string) *metrics {
@@ -112,10 +113,13 @@ func newMetrics(reg prometheus.Registerer, version string) *metrics {
 			Name: "wagate_number_refused",
 			Help: "1 while Meta refuses every call of a number for a fault of its set-up: somebody should look.",
 		}, []string{"number"}),
+		transfers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "wagate_sip_transfers_total", Help: "Transfers that a PBX asked for, by what became of them.",
+		}, []string{"trunk", "outcome"}),
 	}
 	reg.MustRegister(m.callbacks, m.buildInfo, m.ready, m.draining, m.reloadOK, m.reloadTime, m.started, m.ended, m.calls,
 		m.abandoned, m.setup, m.answer, m.duration, m.panics, m.mailboxDepth, m.recovered, m.debts, m.debtsPaid,
-		m.debtsExpired, m.debtOldest, m.recordFailure, m.refused)
+		m.debtsExpired, m.debtOldest, m.recordFailure, m.refused, m.transfers)
 	m.buildInfo.WithLabelValues(version, runtime.Version()).Set(1)
 	for _, side := range []string{sideWhatsApp, sideSIP} {
 		m.abandoned.WithLabelValues(side)
@@ -134,6 +138,11 @@ func newMetrics(reg prometheus.Registerer, version string) *metrics {
 // expect creates the figures of a configuration's numbers and trunks, so that
 // they are 0 before the first call and not absent.
 func (m *metrics) expect(cfg *config.Config) {
+	for _, t := range cfg.Trunks {
+		for _, outcome := range transferOutcomes {
+			m.transfers.WithLabelValues(t.Name, outcome)
+		}
+	}
 	for _, direction := range []string{inbound, outbound} {
 		for p := range Ended {
 			m.calls.WithLabelValues(direction, p.String())
@@ -147,6 +156,8 @@ func (m *metrics) expect(cfg *config.Config) {
 		}
 	}
 }
+
+func (m *metrics) transfer(trunk, outcome string) { m.transfers.WithLabelValues(trunk, outcome).Inc() }
 
 // The two sides of a call, as labels and in records.
 const (

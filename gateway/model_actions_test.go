@@ -77,6 +77,11 @@ func (r *runner) answerIn() {
 
 func (r *runner) hangupIn(c Cause) {
 	w := &r.w
+	defer r.dismiss(true, c)
+	if w.m.Caller != 0 {
+		w.rel.hangup(c, &r.ports[1])
+		return
+	}
 	switch w.scene {
 	case sceneInbound:
 		w.wi.hangup(&r.graph)
@@ -94,17 +99,42 @@ func (r *runner) hurryIn() {
 }
 
 func (r *runner) hangupOut(leg uint8, c Cause) {
+	defer r.dismiss(false, c)
 	if r.w.scene != sceneInbound {
 		r.w.wo.hangup(&r.graph)
+		return
+	}
+	r.hangupPhone(leg, c)
+}
+
+func (r *runner) hangupPhone(leg uint8, c Cause) {
+	if leg == r.w.rel.Leg {
+		r.w.rel.hangup(c, &r.ports[1])
 		return
 	}
 	i := slot(leg)
 	r.w.so[i].hangup(c, &r.ports[i])
 }
 
-func (r *runner) dropOut(leg uint8, c Cause) {
-	r.w.dropped |= 1 << slot(leg)
-	r.hangupOut(leg, c)
+// dismiss ends the phone that is on its way to that side.
+func (r *runner) dismiss(in bool, c Cause) {
+	if r.w.hand.companion(in) != 0 {
+		r.w.rel.hangup(c, &r.ports[1])
+	}
+}
+
+func (r *runner) drop(leg uint8, c Cause) {
+	switch {
+	case leg != 0:
+		r.w.dropped |= 1 << slot(leg)
+		r.hangupPhone(leg, c)
+	case r.w.scene == sceneOutbound:
+		r.w.si.hangup(c, false, &r.ports[0])
+	case r.w.scene == sceneClicked:
+		r.w.su.hangup(c, &r.ports[0])
+	case r.w.scene == sceneInbound:
+		r.fail("dropped the user")
+	}
 }
 
 func (r *runner) startBridge() {
@@ -125,11 +155,40 @@ func (r *runner) startBridge() {
 
 func (r *runner) stopBridge() {}
 
-func (r *runner) swap(leg uint8) {
-	if !r.w.so[slot(leg)].Up {
+func (r *runner) swap(leg uint8, in bool) {
+	if leg != r.w.rel.Leg || !r.w.rel.Up || in != (r.w.scene != sceneInbound) {
 		r.fail("bridged a leg that is not up")
 	}
+	if !r.w.told200 {
+		r.fail("a transfer that is through and nobody was told")
+	}
 }
+
+// The port of the handover.
+
+func (r *runner) tell(ev event) {
+	if r.w.hand.Leg != 0 {
+		switch ev := ev.(type) {
+		case callerEnded:
+			if r.w.hand.In {
+				r.fail("the call ends with its phone while another one is on its way")
+			}
+		case calleeEnded:
+			if !r.w.hand.In && ev.Leg == r.w.m.Attempt {
+				r.fail("the call ends with its phone while another one is on its way")
+			}
+		}
+	}
+	r.queue = append(r.queue, ev)
+}
+
+func (r *runner) inform(status int) {
+	if status == 200 {
+		r.w.told200 = true
+	}
+}
+
+func (r *runner) comfort() {}
 
 func (r *runner) arm(s stamp) { r.w.armed = s }
 
@@ -155,6 +214,9 @@ func (r *runner) record(c Cause, abandoned bool) {
 }
 
 func (w *world) legsOver() bool {
+	if w.rel.Leg != 0 && !w.rel.Closed {
+		return false
+	}
 	switch w.scene {
 	case sceneInbound:
 		for i := range w.so {

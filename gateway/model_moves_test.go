@@ -24,7 +24,7 @@ var (
 		do: func(r *runner, a uint8) {
 			i, m := a>>4, msg(a&15)
 			r.w.lines[i].toPeer.take(m)
-			if r.w.scene == sceneOutbound {
+			if r.w.scene == sceneOutbound && i == 0 {
 				r.callerGets(m)
 			} else {
 				r.calleeGets(i, m)
@@ -42,12 +42,14 @@ var (
 		name: func(a uint8) string { return fmt.Sprintf("news of phone %d", a) },
 		do: func(r *runner, a uint8) {
 			n := r.w.lines[a].box.take()
-			switch r.w.scene {
-			case sceneInbound:
+			switch {
+			case a == 1 && r.w.rel.Leg != 0:
+				r.noteRelief(n)
+			case r.w.scene == sceneInbound:
 				r.noteOut(a, n)
-			case sceneOutbound:
+			case r.w.scene == sceneOutbound:
 				r.noteIn(n)
-			case sceneClicked:
+			case r.w.scene == sceneClicked:
 				r.noteAgent(n)
 			}
 		},
@@ -83,18 +85,13 @@ var (
 	mTransfer = move{name: named("the PBX transfers"), free: true, do: func(r *runner, _ uint8) {
 		w := &r.w
 		w.budget.transfers--
-		w.newcomer = true
-		w.lines[1] = line{phone: phoneTalking, rung: true, final: true}
+		w.told200 = false
+		w.lines[1] = line{}
+		w.rel = relief{Leg: 2, Plan: newPlan(1)}
+		w.hand.Leg = 2
+		w.rel.dial(&r.ports[1])
 	}}
-	mReplaced = move{name: named("replaced"), do: func(r *runner, _ uint8) {
-		r.w.newcomer = false
-		r.w.so[1] = sipEgress{Leg: 2, dialled: dialled{Sent: true, Proceeding: true, Up: true}}
-		if r.w.m.Phase == Ended { // the leg that it lived in ends it
-			r.w.so[1].hangup(Hangup, &r.ports[1])
-			return
-		}
-		r.emit(replaced{2})
-	}}
+	mTooLong = move{name: named("the new phone rings too long"), free: true, do: func(r *runner, _ uint8) { r.w.rel.hangup(NoAnswer, &r.ports[1]) }}
 
 	mHandled  = move{name: named("Meta handles the request"), do: func(r *runner, _ uint8) { r.cloudReplies(r.cloudTakes()) }}
 	mReqLost  = move{name: named("the request is lost"), do: func(r *runner, _ uint8) { r.w.budget.losses--; r.cloudReplies(resultUnknown) }}
@@ -211,16 +208,17 @@ func (r *runner) lineMoves(ms []move) []move {
 		if l.box[0] != noNote {
 			ms = append(ms, with(mNote, uint8(i)))
 		}
-		if w.scene != sceneOutbound && l.phone == phoneInvited {
+		dialled := w.scene != sceneOutbound || i == 1
+		if dialled && l.phone == phoneInvited {
 			if !l.rung {
 				ms = append(ms, with(mRings, uint8(i)))
 			}
 			ms = append(ms, with(mPicks, at|uint8(noteAccepted)), with(mPicks, at|uint8(noteUnusable)), with(mRefuses, at|uint8(noteRefused)), with(mRefuses, at|uint8(noteDeclined)))
 		}
-		if w.scene != sceneOutbound && w.budget.losses > 0 && !l.rung && !l.silent && l.phone == phoneInvited {
+		if dialled && w.budget.losses > 0 && !l.rung && !l.silent && l.phone == phoneInvited {
 			ms = append(ms, with(mSilent, uint8(i)))
 		}
-		if l.phone == phoneTalking && (!w.newcomer || i != 1) {
+		if l.phone == phoneTalking {
 			ms = append(ms, with(mPeerBye, uint8(i)))
 		}
 	}
@@ -236,11 +234,11 @@ func (r *runner) lineMoves(ms []move) []move {
 			ms = append(ms, mNoAck)
 		}
 	}
-	if w.budget.transfers > 0 && w.m.Phase == Active && w.lines[0].phone == phoneTalking {
+	if w.budget.transfers > 0 && w.m.Phase == Active && w.hand.Leg == 0 && w.lines[0].phone == phoneTalking && (w.rel.Leg == 0 || w.rel.Closed) {
 		ms = append(ms, mTransfer)
 	}
-	if w.newcomer {
-		ms = append(ms, mReplaced)
+	if w.hand.Leg != 0 && !w.rel.WantEnd && !w.rel.Up && w.lines[1].rung {
+		ms = append(ms, mTooLong)
 	}
 	return ms
 }
@@ -364,6 +362,36 @@ func (r *runner) noteIn(n note) {
 	case noteHungup, noteByeDone:
 		l.hungup(p)
 	case noNote, notePrepared, noteRinging, noteAccepted, noteUnusable, noteRefused, noteDeclined, noteFailed:
+	}
+}
+
+// noteRelief gives a phone that is to take the place of another the news of its
+// session.
+func (r *runner) noteRelief(n note) {
+	l, p := &r.w.rel, &r.ports[1]
+	switch n {
+	case notePrepared:
+		l.prepared(p)
+	case noteRinging:
+		l.ringing(p)
+	case noteAccepted:
+		l.accepted(p)
+	case noteUnusable:
+		if l.Closed || l.WantEnd {
+			l.accepted(p)
+			return
+		}
+		l.unusable()
+		l.hangup(NoCodec, p)
+	case noteRefused:
+		l.refused(Busy, p)
+	case noteDeclined:
+		l.refused(Declined, p)
+	case noteFailed:
+		l.refused(Unreachable, p)
+	case noteHungup, noteByeDone:
+		l.hungup(p)
+	case noNote, noteCancelled, noteAcked, noteNoAck:
 	}
 }
 

@@ -47,6 +47,9 @@ func (w *world) quiet() string {
 	if w.scene == sceneInbound && w.m.Attempt > 0 {
 		current = &w.lines[slot(w.m.Attempt)]
 	}
+	if w.m.Caller != 0 || w.hand.Left {
+		current = &w.lines[1]
+	}
 	switch { // waiting for somebody to do something, unless all is done
 	case w.cloud.state == cloudGone:
 		return fmt.Sprintf("the WhatsApp side is gone and the call is still %v", w.m.Phase)

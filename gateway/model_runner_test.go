@@ -25,7 +25,15 @@ func (r *runner) fail(s string) {
 	}
 }
 
-func (r *runner) emit(ev event) { r.queue = append(r.queue, ev) }
+func (r *runner) emit(ev event) { r.w.hand.pass(ev, r.w.talks(), r) }
+
+// talks is the number of the phone that talks.
+func (w *world) talks() uint8 {
+	if w.hand.In {
+		return w.m.Caller
+	}
+	return w.m.Attempt
+}
 
 // drain feeds the machine what the legs told, in order.
 func (r *runner) drain() {
@@ -33,7 +41,7 @@ func (r *runner) drain() {
 		r.step(r.queue[i])
 	}
 	r.queue = r.queue[:0]
-	for _, l := range [...]*dialled{&r.w.so[0].dialled, &r.w.so[1].dialled, &r.w.su.dialled} {
+	for _, l := range [...]*dialled{&r.w.so[0].dialled, &r.w.so[1].dialled, &r.w.su.dialled, &r.w.rel.dialled} {
 		if l.WantEnd && l.Proceeding && !l.CancelSent && !l.Up && !l.Closed {
 			r.fail("a phone that was hung up rings on")
 		}
@@ -67,6 +75,12 @@ func (w *world) forget() {
 		if !w.wo.Adrift {
 			w.timers = 0
 		}
+	}
+	w.hand.Why = NoCause
+	if w.rel.Closed {
+		w.rel = relief{Leg: w.rel.Leg, dialled: dialled{Closed: true}}
+		w.lines[1].box = notes{}
+		w.lines[1].rung = false
 	}
 	for i := range w.so {
 		w.so[i].Why = NoCause

@@ -17,6 +17,9 @@ var scenes = []struct {
 	{"inbound, one loss", true, inboundWorld(1, budget{losses: 1})},
 	{"inbound, two losses", true, inboundWorld(1, budget{losses: 2})},
 	{"inbound, transfer", true, inboundWorld(1, budget{stops: 1, transfers: 1})},
+	{"inbound, transfers", true, inboundWorld(1, budget{transfers: 2})},
+	{"outbound, transfer", true, outboundWorld(budget{transfers: 1})},
+	{"clicked, transfer", true, oneAddress(clickedWorld(budget{transfers: 1}))},
 	{"inbound, no pre_accept", true, skipPre(inboundWorld(1, budget{losses: 1, stops: 1}))},
 	{"outbound", false, outboundWorld(budget{losses: 1, dups: 1, stops: 1})},
 	{"outbound, one loss", true, outboundWorld(budget{losses: 1})},
@@ -48,6 +51,7 @@ func skipPre(w world) world {
 func outboundWorld(b budget) world {
 	w := world{scene: sceneOutbound, born: true, budget: b, m: machine{ToGraph: true, Plan: newPlan(1)}}
 	w.lines[0].phone = phoneInvited
+	w.hand.In = true
 	return w
 }
 
@@ -61,8 +65,13 @@ func announced(w world) world {
 func clickedWorld(b budget) world {
 	return world{
 		scene: sceneClicked, born: true, budget: b, m: machine{ToGraph: true, Summoned: true, Plan: newPlan(1)},
-		su: summonedIngress{Plan: newPlan(2)},
+		su: summonedIngress{Plan: newPlan(2)}, hand: handover{In: true},
 	}
+}
+
+func oneAddress(w world) world {
+	w.su.Plan = newPlan(1)
+	return w
 }
 
 // facts are what the walks must have come across; a model that does not get
@@ -77,7 +86,10 @@ var facts = []struct {
 		return w.lines[0].phone == phoneTalking && w.lines[1].phone == phoneInvited
 	}},
 	{"a call while a phone is leaving", func(w *world) bool { return w.m.Phase == Active && w.m.Leaving > 0 }},
-	{"a transfer during the end", func(w *world) bool { return w.m.Phase == Ending && w.newcomer }},
+	{"a transfer during the end", func(w *world) bool { return w.m.Phase == Ending && w.hand.Leg != 0 }},
+	{"the next phone rings and nobody else is there", func(w *world) bool { return w.m.Phase == Active && w.hand.Left && w.rel.Rung }},
+	{"a transfer after whoever asked for it hung up", func(w *world) bool { return w.m.Bridged && w.m.Leaving == 0 && w.m.Caller == 2 && w.rel.Up }},
+	{"a transfer failed and the call goes on", func(w *world) bool { return w.m.Bridged && w.rel.Closed && w.m.Caller == 0 && w.m.Attempt == 1 }},
 	{"a bridge over the second phone", func(w *world) bool { return w.m.Bridged && w.m.Attempt == 2 }},
 	{"accept repeated", func(w *world) bool { return w.wi.Accepts == 2 && w.wi.Up }},
 	{"accept waits for media", func(w *world) bool { return w.wi.PeerWait }},

@@ -158,6 +158,8 @@ type world struct {
 	si     sipIngress
 	su     summonedIngress
 	so     [2]sipEgress
+	rel    relief // a phone that takes the place of another, on line 1
+	hand   handover
 	lines  [2]line
 	cloud  cloud
 	budget budget
@@ -170,7 +172,7 @@ type world struct {
 	routed    bool
 	prepared  bool
 	stray     bool  // the reaper is ending a call that nobody owns
-	newcomer  bool  // a transfer is through, the machine does not know yet
+	told200   bool  // who asked for a transfer was told that it is through
 	dropped   uint8 // egress legs that another one replaces, a bit each
 	records   uint8
 	accepts   uint8
@@ -219,7 +221,7 @@ func (r *runner) phoneRefuses(i uint8, n note) {
 
 func (r *runner) phoneHangsUp(i uint8) {
 	l := &r.w.lines[i]
-	if r.w.scene == sceneOutbound {
+	if r.w.scene == sceneOutbound && i == 0 {
 		l.phone = phoneClosing
 		l.toUs.put(msgBYE)
 		return
@@ -270,11 +272,13 @@ func (r *runner) callingGets(m msg) {
 func (r *runner) note(i uint8, n note) {
 	w := &r.w
 	over := w.so[i].Closed
-	switch w.scene {
-	case sceneInbound:
-	case sceneOutbound:
+	switch {
+	case i == 1 && w.rel.Leg != 0:
+		over = w.rel.Closed
+	case w.scene == sceneInbound:
+	case w.scene == sceneOutbound:
 		over = w.si.Closed
-	case sceneClicked: // a line that is silent has said its last, and the next address has another
+	case w.scene == sceneClicked: // a line that is silent has said its last, and the next address has another
 		over = w.su.Closed || w.lines[i].silent && n != noteFailed
 	}
 	if !over {
@@ -322,7 +326,7 @@ func (p *linePort) do(a sipAct, _ Cause) {
 		}
 		r.note(p.i, notePrepared)
 	case sipInvite:
-		if r.w.scene != sceneOutbound && r.w.m.Phase == Ending {
+		if r.w.m.Phase == Ending && (r.w.scene != sceneOutbound || p.i == 1) {
 			r.fail("an INVITE left for a call that is ending")
 		}
 		l.phone = phoneInvited
@@ -334,7 +338,7 @@ func (p *linePort) do(a sipAct, _ Cause) {
 			l.toPeer.put(msgCANCEL)
 		}
 	case sipBye:
-		if r.w.scene == sceneOutbound && !r.w.si.Up {
+		if r.w.scene == sceneOutbound && p.i == 0 && !r.w.si.Up {
 			r.fail("a BYE before the ACK")
 		}
 		if l.byeOut {

@@ -25,6 +25,10 @@ func (g *Gateway) incoming(s *sip.Session, in sip.Incoming) {
 		turnAway(s, Internal, "", 0)
 		return
 	}
+	if in.Replaces != nil {
+		g.takeOver(e, s, in)
+		return
+	}
 	if busy := g.capacity(e); busy != NoCause {
 		turnAway(s, busy, "", overloadRetry)
 		return
@@ -40,7 +44,7 @@ func (g *Gateway) incoming(s *sip.Session, in sip.Incoming) {
 		return
 	}
 	c := newCall(e.env, rand.Text(), o)
-	leg := &callerLeg{call: c, session: s}
+	leg := &callerLeg{call: c, session: s, trunk: trunk.Name}
 	c.in = leg
 	c.order.refuse = leg.describe(in.SDP, trunk)
 	reoffer := func([]byte) ([]byte, error) { return nil, errNoAudio }

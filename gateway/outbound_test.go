@@ -20,7 +20,7 @@ func rehearseOut(t *testing.T, story func(s *rehearsal)) {
 			direction: outbound, number: config.Number{Name: "support"}, user: whatsapp.User{Number: "34600111222"},
 			ring: 45 * time.Second, route: "out", trunk: "pbx", dialed: "+34600111222", agent: "201", tag: "tag",
 		})
-		leg := &callerLeg{call: s.call, session: fakeCaller{s.seen}, answerS: []byte("answer")}
+		leg := &callerLeg{call: s.call, session: fakeCaller{s.seen}, answerS: []byte("answer"), trunk: "pbx"}
 		s.call.in = leg
 		leg.socket, _ = s.audio.Socket(media.SocketOptions{})
 		story(s)

@@ -28,6 +28,7 @@ type trunks interface {
 // session is one INVITE of ours and the dialog that comes of it. No method
 // waits for the far end.
 type session interface {
+	referrer
 	Start()
 	State() []byte
 	Cancel(r sip.Reason)

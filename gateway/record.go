@@ -30,11 +30,7 @@ func (c *Call) record(cause Cause, abandoned bool) {
 		c.rec.DurationS = c.now.Sub(c.rec.AnsweredAt).Seconds()
 	}
 	var owed []store.Debt
-	legs := []side{c.in}
-	for _, leg := range c.out {
-		legs = append(legs, leg)
-	}
-	for _, leg := range legs {
+	for _, leg := range c.sides() {
 		leg.finish(&c.rec)
 		if debts := leg.owed(); len(debts) > 0 {
 			owed = append(owed, debts...)

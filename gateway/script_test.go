@@ -95,6 +95,9 @@ type theatre struct {
 	si    sipIngress
 	su    summonedIngress
 	so    [10]sipEgress
+	rel   [10]relief
+	guest [10]sipIngress
+	hand  handover
 	port  theatrePort // of the ingress
 	out   [10]theatrePort
 	did   []string
@@ -117,7 +120,7 @@ func (p *theatrePort) emit(ev event) {
 		end.Over = p.s.over
 		ev = end
 	}
-	p.s.queue = append(p.s.queue, ev)
+	p.s.emit(ev)
 }
 
 func (p *theatrePort) do(a sipAct, c Cause) {
@@ -136,7 +139,23 @@ func (p *theatrePort) do(a sipAct, c Cause) {
 	p.s.say("sip %s%s", p.name, word)
 }
 
-func (s *theatre) emit(ev event) { s.queue = append(s.queue, ev) }
+func (s *theatre) emit(ev event) {
+	talks := s.m.Attempt
+	if s.hand.In {
+		talks = s.m.Caller
+	}
+	s.hand.pass(ev, talks, s)
+}
+
+// The port of the handover.
+
+func (s *theatre) tell(ev event)     { s.queue = append(s.queue, ev) }
+func (s *theatre) inform(status int) { s.say("NOTIFY %d", status) }
+func (s *theatre) comfort() {
+	if s.m.Phase == Active {
+		s.say("ringback to the user")
+	}
+}
 
 func (s *theatre) wait(t legTimer, nth uint8) {
 	switch t {
@@ -210,6 +229,30 @@ func (s *theatre) answerIn() {
 }
 
 func (s *theatre) hangupIn(c Cause) {
+	defer s.dismiss(true, c)
+	if s.m.Caller != 0 {
+		s.newcomer(s.m.Caller, c)
+		return
+	}
+	s.hangupFirst(c)
+}
+
+// newcomer hangs up a phone that took the place of another, or is to.
+func (s *theatre) newcomer(leg uint8, c Cause) {
+	if s.guest[leg].Leg != 0 {
+		s.guest[leg].hangup(c, false, &s.out[leg])
+		return
+	}
+	s.rel[leg].hangup(c, &s.out[leg])
+}
+
+func (s *theatre) dismiss(in bool, c Cause) {
+	if leg := s.hand.companion(in); leg != 0 {
+		s.newcomer(leg, c)
+	}
+}
+
+func (s *theatre) hangupFirst(c Cause) {
 	switch s.scene {
 	case "user":
 		s.wi.hangup(s)
@@ -227,6 +270,15 @@ func (s *theatre) hurryIn() {
 }
 
 func (s *theatre) hangupOut(leg uint8, c Cause) {
+	defer s.dismiss(false, c)
+	s.hangupPhone(leg, c)
+}
+
+func (s *theatre) hangupPhone(leg uint8, c Cause) {
+	if s.rel[leg].Leg != 0 || s.guest[leg].Leg != 0 {
+		s.newcomer(leg, c)
+		return
+	}
 	if s.scene != "user" {
 		s.wo.hangup(s)
 		return
@@ -234,10 +286,17 @@ func (s *theatre) hangupOut(leg uint8, c Cause) {
 	s.so[leg].hangup(c, &s.out[leg])
 }
 
-func (s *theatre) dropOut(leg uint8, c Cause) { s.hangupOut(leg, c) }
-func (s *theatre) startBridge()               { s.say("bridge start") }
-func (s *theatre) stopBridge()                { s.say("bridge stop") }
-func (s *theatre) swap(leg uint8)             { s.say("bridge to %d", leg) }
+func (s *theatre) startBridge()           { s.say("bridge start") }
+func (s *theatre) stopBridge()            { s.say("bridge stop") }
+func (s *theatre) swap(leg uint8, _ bool) { s.say("bridge to %d", leg) }
+
+func (s *theatre) drop(leg uint8, c Cause) {
+	if leg == 0 {
+		s.hangupFirst(c)
+		return
+	}
+	s.hangupPhone(leg, c)
+}
 
 // arm tells of an end that takes as long as the far end's timers allow.
 func (s *theatre) arm(at stamp) {
@@ -273,6 +332,7 @@ func (s *theatre) input(words []string) error {
 		if n, err := strconv.Atoi(arg(2)); err == nil {
 			s.su.Plan = newPlan(n)
 		}
+		s.hand.In = s.scene != "user"
 		s.m.ToGraph, s.m.Summoned = s.scene != "user", s.scene == "click"
 		s.speak = arg(2) == "announced"
 		s.m.start(s)
@@ -300,9 +360,25 @@ func (s *theatre) input(words []string) error {
 		s.emit(deadline{stamp{s.m.Phase, s.m.Turn}, arg(1) == "over"})
 	case "late": // a timer of the phase before
 		s.emit(deadline{Stamp: stamp{s.m.Phase - 1, s.m.Turn - 1}})
-	case "replaced":
-		s.so[s.m.Attempt+1] = sipEgress{Leg: s.m.Attempt + 1, dialled: dialled{Sent: true, Proceeding: true, Up: true}}
-		s.emit(replaced{s.m.Attempt + 1})
+	case "REFER": // the number of the new phone, and the addresses where it may be
+		leg, err := strconv.Atoi(arg(1))
+		if err != nil {
+			return err
+		}
+		n, _ := strconv.Atoi(arg(2))
+		s.rel[leg] = relief{Leg: uint8(leg), Plan: newPlan(n)}
+		s.hand.Leg = uint8(leg)
+		s.rel[leg].dial(&s.out[leg])
+	case "Replaces": // the number of the phone that calls in the place of another
+		leg, err := strconv.Atoi(arg(1))
+		if err != nil {
+			return err
+		}
+		s.guest[leg] = sipIngress{Leg: uint8(leg)}
+		s.hand.Leg = uint8(leg)
+		s.guest[leg].answer(&s.out[leg])
+	case "rings": // for too long
+		s.newcomer(s.hand.Leg, NoAnswer)
 	case "media":
 		if s.scene == "user" {
 			s.wi.mediaReady(s)
@@ -416,13 +492,26 @@ func (s *theatre) sip(words []string) error {
 	}
 	word := strings.Join(words, " ")
 	status, _ := strconv.Atoi(word)
+	if n, err := strconv.Atoi(words[0]); s.scene != "user" && err == nil && len(words) > 1 && n < len(s.rel) {
+		i, word = n, strings.Join(words[1:], " ")
+		status, _ = strconv.Atoi(word)
+	}
+	if s.rel[i].Leg != 0 {
+		return hearRelief(&s.rel[i], word, causeOfSIP(status, 0), &s.out[i])
+	}
+	if s.guest[i].Leg != 0 {
+		return hearCaller(&s.guest[i], word, &s.out[i])
+	}
 	switch s.scene {
 	case "user":
 		return hearOut(&s.so[i], word, causeOfSIP(status, 0), &s.out[i])
 	case "click":
 		return hearAgent(&s.su, word, causeOfSIP(status, 0), &s.port)
 	}
-	l, p := &s.si, &s.port
+	return hearCaller(&s.si, word, &s.port)
+}
+
+func hearCaller(l *sipIngress, word string, p sipPort) error {
 	switch word {
 	case "CANCEL":
 		l.cancelled(p)
@@ -466,6 +555,26 @@ func hearRefusal(word string, c Cause, p sipPort, refused func(Cause, sipPort)) 
 		return fmt.Errorf("no such message")
 	}
 	refused(c, p)
+	return nil
+}
+
+func hearRelief(l *relief, word string, c Cause, p sipPort) error {
+	switch word {
+	case "on disk":
+		l.prepared(p)
+	case "100":
+		l.proceeding(p)
+	case "180":
+		l.ringing(p)
+	case "200":
+		l.accepted(p)
+	case "BYE", "BYE ok":
+		l.hungup(p)
+	case "silent":
+		l.refused(Unreachable, p)
+	default:
+		return hearRefusal(word, c, p, l.refused)
+	}
 	return nil
 }
 

@@ -71,10 +71,14 @@ type tanglePhone struct {
 	over   bool
 }
 
-func (p *tanglePhone) State() []byte   { return []byte("caller") }
-func (p *tanglePhone) Ring()           {}
-func (p *tanglePhone) Progress([]byte) {}
-func (p *tanglePhone) Abandon()        {}
+func (p *tanglePhone) State() []byte               { return []byte("caller") }
+func (p *tanglePhone) Ring()                       {}
+func (p *tanglePhone) Progress([]byte)             {}
+func (p *tanglePhone) Abandon()                    {}
+func (p *tanglePhone) CallID() string              { return "" }
+func (p *tanglePhone) TakeRefer()                  {}
+func (p *tanglePhone) RefuseRefer(int, sip.Reason) {}
+func (p *tanglePhone) Progressed(int)              {}
 
 func (p *tanglePhone) Answer([]byte) {
 	p.w.mu.Lock()
@@ -360,7 +364,7 @@ func entangle(t *testing.T, plan tanglePlan, judge func(w *tangle, r store.Recor
 			direction: outbound, number: config.Number{Name: "support"}, user: whatsapp.User{Number: "34600111222"},
 			ring: 45 * time.Second, route: "out", trunk: "pbx", dialed: "+34600111222", tag: tangleTag,
 		})
-		leg := &callerLeg{call: w.call, session: &w.pbx, answerS: []byte("answer")}
+		leg := &callerLeg{call: w.call, session: &w.pbx, answerS: []byte("answer"), trunk: "pbx"}
 		w.call.in = leg
 		leg.socket, _ = w.audio.Socket(media.SocketOptions{})
 		w.reg.admitTagged(w.call, tangleTag)

@@ -22,10 +22,11 @@ func harmless(why string, m mutant) mutant {
 }
 
 const (
-	inMachine = "machine.go"
-	inGraph   = "leg_graph.go"
-	inSIP     = "leg_sip.go"
-	inWorld   = "model_world_test.go" // what the registry and the SIP stack promise
+	inMachine  = "machine.go"
+	inGraph    = "leg_graph.go"
+	inSIP      = "leg_sip.go"
+	inHandover = "handover.go"
+	inWorld    = "model_world_test.go" // what the registry and the SIP stack promise
 )
 
 var mutants = []mutant{
@@ -48,15 +49,41 @@ var mutants = []mutant{
 	one("a phase is entered without its timer", inMachine,
 		"\tm.Turn++\n\tdo.arm(stamp{p, m.Turn})", "\tm.Turn++"),
 	one("the next phone rings and the one before is not hung up", inMachine,
-		"\tm.Leaving++\n\tdo.dropOut(leg, c)", "\tm.Leaving++"),
+		"\tm.Leaving++\n\tdo.drop(leg, c)", "\tm.Leaving++"),
 	one("the call does not wait for a phone that was given up", inMachine,
-		"\tm.Leaving++\n\tdo.dropOut(leg, c)", "\tdo.dropOut(leg, c)"),
+		"\tm.Leaving++\n\tdo.drop(leg, c)", "\tdo.drop(leg, c)"),
 	one("the end of a phone that was given up is the end of the current one", inMachine,
 		"\t\tcase ev.Leg == m.Attempt:", "\t\tcase ev.Leg <= m.Attempt:"),
 	one("a transfer leaves the replaced leg up", inMachine,
 		"\t\tm.leave(old, Hangup, do)\n", "\t\t_ = old\n"),
-	one("a transfer that comes during Ending leaves the new leg up", inMachine,
-		"\tcase replaced:\n\t\tm.replaced(ev.Leg, do)\n\tcase callerEnded, calleeEnded:", "\tcase replaced:\n\tcase callerEnded, calleeEnded:"),
+	harmless("a phone that is hung up with the call never says that it is up",
+		one("a transfer that comes during Ending leaves the new leg up", inMachine,
+			"\tcase replaced:\n\t\tm.replaced(ev, do)\n\tcase callerEnded, calleeEnded:", "\tcase replaced:\n\tcase callerEnded, calleeEnded:")),
+	one("the end of a caller that was replaced ends the call", inMachine,
+		"\t\tif ev.Leg == m.Caller {\n\t\t\tm.end(ev.Cause, doing(ev.Cause, byCaller), do)\n\t\t}", "\t\tm.end(ev.Cause, doing(ev.Cause, byCaller), do)"),
+	one("the end of a caller that was replaced is the end of the current one", inMachine,
+		"\t\tcase ev.Leg == m.Caller:", "\t\tcase ev.Leg <= m.Caller:"),
+
+	// A transfer.
+	one("the end of a phone is told while the next one rings", inHandover,
+		"\tif !talked || h.Leg == 0 {", "\tif !talked || h.Leg != 0 {"),
+	one("the end of a phone that was held back is forgotten", inHandover,
+		"\tif h.Left {\n\t\th.Left = false", "\tif false {\n\t\th.Left = false"),
+	one("a transfer that fails is not over", inHandover,
+		"\t\th.Leg = 0\n\t\tp.inform(ev.Cause.toldStatus())", "\t\tp.inform(ev.Cause.toldStatus())"),
+	one("a new phone that is up does not take over", inHandover,
+		"\t\t\tp.tell(replaced{ev.Leg, h.In})\n", ""),
+	one("the end of a call leaves the new phone ringing", inHandover,
+		"\tif in != h.In {\n\t\treturn 0\n\t}\n\treturn h.Leg", "\treturn 0"),
+	one("a new phone takes the place of the user", inHandover,
+		"p.tell(replaced{ev.Leg, h.In})", "p.tell(replaced{ev.Leg, !h.In})"),
+	one("whoever asked is not told that the transfer is through", inHandover,
+		"\t\t\tp.inform(200)\n", ""),
+	one("a new phone that is up after the hangup takes over", inHandover,
+		"func (l *relief) accepted(p sipPort) { l.tell(l.dialled.accepted(p), NoCause, p) }",
+		"func (l *relief) accepted(p sipPort) { l.dialled.accepted(p); l.tell(newsAnswered, NoCause, p) }"),
+	one("a phone that took over ends as one that did not", inHandover,
+		"\t\t\tp.tell(h.over(ev.Leg, ev.Cause))\n\t\t\treturn\n", "\t\t\treturn\n"),
 	one("a summoned phone is dialled again when the call is routed", inMachine,
 		"\tif !m.Summoned {\n\t\tdo.prepareIn()\n\t}\n", "\tdo.prepareIn()\n"),
 	one("a summoned phone that was given up is dialled at the next address", inSIP,

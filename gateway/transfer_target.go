@@ -1,0 +1,60 @@
+package gateway
+
+import (
+	"slices"
+	"strings"
+
+	"wagate/config"
+)
+
+// extensionLength is the most digits that are taken for an extension of a PBX
+// where nothing says so.
+const extensionLength = 6
+
+// mayTransfer says why a call may not be handed on to a target of a trunk; "":
+// it may. Extensions are allowed: what a route dials there, and whatever does not
+// look like a telephone number or a feature code; transfer_targets adds to them.
+// Meta's terms allow no public telephone network on any leg.
+func (e *env) mayTransfer(t config.Trunk, to string) string {
+	to = dialSeparators.Replace(to)
+	listed := len(t.TransferTargets) > 0 && slices.ContainsFunc(t.TransferTargets, func(p string) bool {
+		return p != "" && config.MatchPattern(p, to)
+	})
+	abroad := strings.HasPrefix(to, "+") || strings.HasPrefix(to, "00") && len(to) > extensionLength
+	switch {
+	case to == "":
+		return "there is no target"
+	case !t.AllowPSTN && abroad:
+		return "no public telephone network: allow_pstn is false"
+	case listed, e.dials(t.Name, to):
+		return ""
+	case abroad || isNumber(to) && len(to) > extensionLength:
+		switch {
+		case !t.AllowPSTN:
+			return "no public telephone network: allow_pstn is false, and transfer_targets does not name it as an extension"
+		case len(t.TransferTargets) > 0:
+			return "transfer_targets does not name it"
+		}
+		return ""
+	case dialable(to) != to:
+		return "not an extension; transfer_targets may name it"
+	}
+	return ""
+}
+
+// dials says whether a route dials just that at a trunk.
+func (e *env) dials(trunk, to string) bool {
+	for _, r := range e.cfg.Routes {
+		if r.Direction != inbound {
+			continue
+		}
+		if r.Trunk == trunk && r.To == to || slices.Contains(r.Overflow, config.Hop{Trunk: trunk, To: to}) {
+			return true
+		}
+	}
+	return false
+}
+
+func isNumber(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}

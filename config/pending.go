@@ -15,7 +15,6 @@ func (c *Config) findPending() (names []string) {
 	for i, t := range c.Trunks {
 		path := at("trunks", i)
 		note(path+".dtmf", t.DTMF == "info")
-		note(path+".transfer_targets", len(t.TransferTargets) > 0)
 	}
 	return names
 }

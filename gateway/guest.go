@@ -48,6 +48,9 @@ func turnAwayWith(s *sip.Session, status int, text string) {
 // free gives back what a phone holds that is not to be of the call.
 func (l *callerLeg) free() {
 	l.giveBack()
+	if l.socket == nil {
+		return
+	}
 	if err := l.socket.Close(); err != nil {
 		l.call.log.Debug("audio did not close cleanly", slog.Any("error", err))
 	}

@@ -35,8 +35,8 @@ func (h *handover) pass(ev event, talks uint8, p handPort) {
 			h.settle(talks, p)
 		}
 	case newcomerEnded:
-		if ev.Leg != h.Leg { // it had taken over
-			p.tell(h.over(ev.Leg, ev.Cause))
+		if ev.Leg != h.Leg { // it had taken over, and may be the one that talks
+			h.ended(h.over(ev.Leg, ev.Cause), ev.Leg == talks, ev.Cause, p)
 			return
 		}
 		h.Leg = 0

@@ -45,15 +45,18 @@ func (c *Session) peerRefer(in gotRequest) {
 		in.tx.answer(603)
 		return
 	}
-	fault := malformed("One Refer-To, Please")
+	bad := malformed("One Refer-To, Please")
 	var to referTo
 	if in.m.count("Refer-To") == 1 {
-		to, fault = parseReferTo(in.m.get("Refer-To"))
+		to, bad = parseReferTo(in.m.get("Refer-To"))
 	}
-	if fault != nil {
-		c.s.metrics.reject(fault.label)
-		m := response(in.m, fault.status, in.tx.tag, in.tx.fl)
-		m.reason = fault.text
+	if bad == nil && to.uri.scheme == "sips" && !c.trunk.sips { // we would not keep what it promises
+		bad = &fault{status: 416, label: "scheme", text: "Unsupported URI Scheme"}
+	}
+	if bad != nil {
+		c.s.metrics.reject(bad.label)
+		m := response(in.m, bad.status, in.tx.tag, in.tx.fl)
+		m.reason = bad.text
 		in.tx.respond(m)
 		return
 	}

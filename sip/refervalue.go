@@ -88,7 +88,7 @@ func parseReferTo(value string) (referTo, *fault) {
 		return t, malformed("Bad Refer-To")
 	}
 	switch t.uri.scheme {
-	case "sip", "tel":
+	case "sip", "sips", "tel":
 	default:
 		return t, &fault{status: 416, label: "scheme", text: "Unsupported URI Scheme"}
 	}

@@ -27,7 +27,7 @@ func (s *Server) takeReplacing(t *trunk, m *message, fl flow) {
 	c := s.sessions[sessionKey{r.CallID, r.ToTag}]
 	s.mu.Unlock()
 	if c == nil || c.trunk.cfg.Name != t.cfg.Name {
-		s.refuse(m, fl, &fault{status: 481, label: "dialog"})
+		s.refuse(m, fl, &fault{status: 481, label: "dialog", extra: notReplaced.fields()})
 		return
 	}
 	tx := s.newServerTx(m, fl)
@@ -36,9 +36,12 @@ func (s *Server) takeReplacing(t *trunk, m *message, fl flow) {
 		return
 	}
 	if !c.inbox.put(gotReplacing{m, tx, t, r}) {
-		tx.answer(603)
+		tx.answer(603, notReplaced.fields()...)
 	}
 }
+
+// notReplaced goes with the refusal of an INVITE with Replaces.
+var notReplaced = Reason{Q850: 21, Text: "nothing to be replaced", WAError: "not_allowed"}
 
 // replacing shows the INVITE to the owner of the call, if the dialog that it
 // names is one that talks.
@@ -55,7 +58,7 @@ func (c *Session) replacing(in gotReplacing) {
 		status = 486
 	}
 	if status != 0 {
-		in.tx.answer(status)
+		in.tx.answer(status, notReplaced.fields()...)
 		c.s.metrics.invite(outbound, c.trunk.cfg.Name, status)
 		return
 	}

@@ -390,9 +390,9 @@ func (c *Session) leave() {
 				c.acknowledge(in.ask)
 			}
 		case gotReplacing:
-			in.tx.answer(603)
-		case doTakeRefer, doRefuseRefer, doProgressed:
-		case doStart, doCancel, doBye, doRing, doEarly, doAnswer, doRefuse, doAbandon, doPress, gotBye, gotCancel, ticked:
+			in.tx.answer(603, notReplaced.fields()...)
+		case doTakeRefer, doRefuseRefer, doProgressed, doStart, doCancel, doBye, doRing, doEarly, doAnswer, doRefuse, doAbandon, doPress,
+			gotBye, gotCancel, ticked:
 		}
 	}
 }

@@ -13,11 +13,7 @@ import (
 func (c *Call) Refer(ctx context.Context, instead *Call, target string) error {
 	to := "<" + target + ">"
 	if instead != nil {
-		instead.t.mu.Lock()
-		theirs, ours := param(instead.remote, "tag"), instead.tag
-		instead.t.mu.Unlock()
-		replaces := instead.id + ";to-tag=" + theirs + ";from-tag=" + ours
-		to = "<" + target + "?Replaces=" + url.QueryEscape(replaces) + ">"
+		to = "<" + target + "?Replaces=" + url.QueryEscape(instead.Replaces()) + ">"
 	}
 	c.t.mu.Lock()
 	by := uriOf(c.local)
@@ -42,6 +38,14 @@ func (c *Call) Refer(ctx context.Context, instead *Call, target string) error {
 		return fmt.Errorf("wait for what became of the REFER: %w", err)
 	}
 	return nil
+}
+
+// Replaces names the call for the other side, as a Replaces header does (RFC
+// 3891).
+func (c *Call) Replaces() string {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	return c.id + ";to-tag=" + param(c.remote, "tag") + ";from-tag=" + c.tag
 }
 
 // progress notes what a NOTIFY tells of our REFER, RFC 3420. The caller holds

@@ -83,7 +83,7 @@ var mutants = []mutant{
 		"func (l *relief) accepted(p sipPort) { l.tell(l.dialled.accepted(p), NoCause, p) }",
 		"func (l *relief) accepted(p sipPort) { l.dialled.accepted(p); l.tell(newsAnswered, NoCause, p) }"),
 	one("a phone that took over ends as one that did not", inHandover,
-		"\t\t\tp.tell(h.over(ev.Leg, ev.Cause))\n\t\t\treturn\n", "\t\t\treturn\n"),
+		"\t\t\th.ended(h.over(ev.Leg, ev.Cause), ev.Leg == talks, ev.Cause, p)\n\t\t\treturn\n", "\t\t\treturn\n"),
 	one("a summoned phone is dialled again when the call is routed", inMachine,
 		"\tif !m.Summoned {\n\t\tdo.prepareIn()\n\t}\n", "\tdo.prepareIn()\n"),
 	one("a summoned phone that was given up is dialled at the next address", inSIP,

@@ -153,7 +153,9 @@ func (c *Session) sendNotify(r *referral) {
 	c.ask(&ask{
 		dialog: c.dialog, method: "NOTIFY",
 		fields: []field{
-			{"Contact", c.s.contactOf(c.dialog.Target, to)}, {"Event", r.event}, {"Subscription-State", state},
+			{"Contact", c.s.contactOf(c.dialog.Target, to)},
+			{"Event", r.event},
+			{"Subscription-State", state},
 			{"Content-Type", "message/sipfrag;version=2.0"},
 		},
 		body: []byte("SIP/2.0 " + strconv.Itoa(r.told) + " " + phrase(r.told) + "\r\n"),

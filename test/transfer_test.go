@@ -20,7 +20,7 @@ const (
 	thirdTone  = 1200
 )
 
-var phoneTones = fakemeta.Sound{Hear: []float64{rig.PhoneTone, secondTone, thirdTone, ringbackTone}}
+var deskTones = fakemeta.Sound{Hear: []float64{rig.PhoneTone, secondTone, thirdTone, ringbackTone}}
 
 // desks lets each extension be a phone of its own.
 func desks(scripts map[string]faketrunk.Script) func(*faketrunk.Message) faketrunk.Script {
@@ -83,7 +83,7 @@ type transferred struct {
 func TestBlindTransfer(t *testing.T) {
 	r, ctx := rigged(t, rig.Options{})
 	r.PBX.Handle(desks(map[string]faketrunk.Script{"601": {Ring: 0, Answer: 300 * time.Millisecond, Tone: secondTone}}))
-	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: phoneTones})
+	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: deskTones})
 	must(t, first.Refer(ctx, nil, strings.Replace(r.PBX.URI("udp"), "sip:", "sip:601@", 1)))
 	second := answered(ctx, t, r)
 	if by := second.Invite().Get("Referred-By"); !strings.HasPrefix(by, "<sip:") {
@@ -108,7 +108,7 @@ func TestBlindTransfer(t *testing.T) {
 func TestBlindTransferAndGone(t *testing.T) {
 	r, ctx := rigged(t, rig.Options{})
 	r.PBX.Handle(desks(map[string]faketrunk.Script{"601": {Answer: faketrunk.Never, Tone: secondTone}, "602": faketrunk.Refuse(486)}))
-	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: phoneTones})
+	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: deskTones})
 	refer(ctx, t, first, "sip:601@"+r.PBX.URI("udp")[4:], 202)
 	must(t, first.Hangup(ctx))
 	second, err := r.PBX.Next(ctx)
@@ -142,7 +142,7 @@ func refer(ctx context.Context, t *testing.T, phone *faketrunk.Call, target stri
 func TestTransferThatFails(t *testing.T) {
 	r, ctx := rigged(t, rig.Options{})
 	r.PBX.Handle(desks(map[string]faketrunk.Script{"601": faketrunk.Refuse(486)}))
-	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: phoneTones})
+	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: deskTones})
 	err := first.Refer(ctx, nil, "sip:601@"+r.PBX.URI("udp")[4:])
 	if err == nil || !strings.Contains(err.Error(), "486") {
 		t.Errorf("the phone is told %v, want 486", err)
@@ -163,7 +163,7 @@ func TestTransferThatFails(t *testing.T) {
 func TestTransferTargets(t *testing.T) {
 	r, ctx := rigged(t, rig.Options{Config: func(c *config.Config) { c.Trunks[0].TransferTargets = []string{"7000*"} }})
 	r.PBX.Handle(desks(nil))
-	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: phoneTones})
+	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: deskTones})
 	here := r.PBX.URI("udp")[4:]
 	for _, target := range []string{
 		"sip:+351210000000@" + here, "sip:%2B351210000000@" + here, "sip:00351210000000@" + here, "sip:210000000@" + here,
@@ -192,7 +192,7 @@ func TestTransferTargets(t *testing.T) {
 func TestReplacedByThePBX(t *testing.T) {
 	r, ctx := rigged(t, rig.Options{})
 	r.PBX.Handle(desks(nil))
-	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: phoneTones})
+	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: deskTones})
 	second := replaceWith(ctx, t, r, first, "601", secondTone)
 	must(t, second.Wait(ctx, faketrunk.Up))
 	must(t, first.Wait(ctx, faketrunk.Ended))
@@ -229,7 +229,7 @@ func TestAttendedTransfer(t *testing.T) {
 	desk, err := faketrunk.Start(ctx, faketrunk.Options{Tone: thirdTone})
 	must(t, err)
 	defer func() { must(t, desk.Close()) }()
-	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: phoneTones})
+	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: deskTones})
 	consultation, err := r.PBX.Dial(ctx, faketrunk.Outgoing{To: "sip:601@" + desk.URI("udp")[4:]})
 	must(t, err)
 	must(t, consultation.Wait(ctx, faketrunk.Up))
@@ -251,7 +251,7 @@ func TestAttendedTransfer(t *testing.T) {
 func TestTransferOfACallThatAnAgentPlaced(t *testing.T) {
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	r.PBX.Handle(desks(map[string]faketrunk.Script{"202": {Tone: secondTone}}))
-	r.Meta.Callee("", fakemeta.Callee{Ring: 100 * time.Millisecond, Answer: 300 * time.Millisecond, Sound: phoneTones})
+	r.Meta.Callee("", fakemeta.Callee{Ring: 100 * time.Millisecond, Answer: 300 * time.Millisecond, Sound: deskTones})
 	first := dial(ctx, t, r, "+"+dialledCustomer)
 	must(t, first.Wait(ctx, faketrunk.Up))
 	customer, err := r.Meta.WaitCallee(ctx, dialledCustomer)
@@ -286,7 +286,7 @@ func TestHangupsInTheMiddleOfATransfer(t *testing.T) {
 		{"601", func(c *fakemeta.Customer, first *faketrunk.Call) { must(t, first.Hangup(ctx)); c.HangUp() }},
 		{"602", func(c *fakemeta.Customer, first *faketrunk.Call) { go c.HangUp(); must(t, first.Hangup(ctx)) }},
 	} {
-		customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: phoneTones})
+		customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: deskTones})
 		refer(ctx, t, first, "sip:"+row.to+"@"+here, 202)
 		second, err := r.PBX.Next(ctx)
 		must(t, err)

@@ -57,6 +57,8 @@ func (w *world) quiet() string {
 		return fmt.Sprintf("the SIP side is gone and the call is still %v", w.m.Phase)
 	case w.scene != sceneInbound && w.cloud.picked && w.wo.HasAnswer && w.wo.MediaUp && w.m.Phase < Answering:
 		return fmt.Sprintf("the user picked up and the call is still %v", w.m.Phase)
+	case w.scene != sceneInbound && w.wo.Picked && !w.wo.Up && !w.wo.WantEnd && !w.wo.Closed:
+		return "the user took the call and waits for ever"
 	case w.scene != sceneClicked && current.phone == phoneTalking && w.m.Phase < Active:
 		return fmt.Sprintf("both sides talk and the call is still %v", w.m.Phase)
 	case w.m.Leaving > 0:

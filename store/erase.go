@@ -82,13 +82,22 @@ func (db *DB) Erase(ctx context.Context, who whatsapp.Callee) (gone Erased, name
 	return gone, names, nil
 }
 
+// Erasing holds up the calls that wait for the disk, so it finds its records by
+// their indexes, which are of the rows with a name alone.
+const (
+	recordsOfPerson = `SELECT record FROM records WHERE user <> '' AND user IN (?1, '+' || ?1) OR user_id <> '' AND user_id = ?1`
+	idsOfNumber     = `SELECT bsuid FROM identities WHERE wa_id = ?1
+		UNION SELECT user_id FROM records WHERE user <> '' AND user IN (?1, '+' || ?1) AND user_id <> ''`
+	numbersOfID = `SELECT wa_id FROM identities WHERE bsuid = ?1
+		UNION SELECT ltrim(user, '+') FROM records WHERE user_id <> '' AND user_id = ?1 AND user <> ''`
+)
+
 // namesOf adds to the name that is given those that were seen with it. It goes
 // no further: a number that was given away belongs to two customers.
 func namesOf(ctx context.Context, tx *sql.Conn, who whatsapp.Callee) (p person, err error) {
 	if who.Number != "" {
 		p.numbers = []string{who.Number}
-		if p.ids, err = column(ctx, tx, `SELECT bsuid FROM identities WHERE wa_id = ?1
-			UNION SELECT user_id FROM records WHERE user IN (?1, '+' || ?1) AND user_id <> ''`, who.Number); err != nil {
+		if p.ids, err = column(ctx, tx, idsOfNumber, who.Number); err != nil {
 			return p, err
 		}
 	}
@@ -96,8 +105,7 @@ func namesOf(ctx context.Context, tx *sql.Conn, who whatsapp.Callee) (p person, 
 		return p, nil
 	}
 	p.ids = append(p.ids, who.UserID)
-	more, err := column(ctx, tx, `SELECT wa_id FROM identities WHERE bsuid = ?1
-		UNION SELECT ltrim(user, '+') FROM records WHERE user_id = ?1 AND user <> ''`, who.UserID)
+	more, err := column(ctx, tx, numbersOfID, who.UserID)
 	p.ids, p.numbers = distinct(p.ids), distinct(append(p.numbers, more...))
 	return p, err
 }
@@ -173,7 +181,7 @@ func each(ctx context.Context, tx *sql.Conn, query string, take func(scan func(.
 func (p *person) eraseRecords(ctx context.Context, tx *sql.Conn) (int, error) {
 	var records []Record
 	for _, name := range slices.Concat(p.numbers, p.ids) {
-		err := each(ctx, tx, `SELECT record FROM records WHERE user IN (?1, '+' || ?1) OR user_id = ?1`, func(scan func(...any) error) error {
+		err := each(ctx, tx, recordsOfPerson, func(scan func(...any) error) error {
 			var text []byte
 			if err := scan(&text); err != nil {
 				return err

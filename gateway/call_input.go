@@ -58,7 +58,7 @@ func (c *Call) intent(now time.Time) store.Call {
 		ID: c.id, Direction: o.direction, Number: o.number.Name, NumberID: o.number.PhoneNumberID,
 		User: o.user.Number, UserID: o.user.UserID, Name: o.user.Name, Payload: o.payload,
 		Route: o.route, Trunk: trunk, To: to, WACID: string(o.wacid), Tag: o.tag,
-		PreAccepted: o.refuse == NoCause, Callback: o.callback, StartedAt: now,
+		PreAccepted: o.refuse == NoCause, Agent: o.agent, Callback: o.callback, StartedAt: now,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -237,6 +238,18 @@ func TestNumberLeavesWhileItsCallsGoOn(t *testing.T) {
 	g.deliver(offerOf("wacid.A", "k", 0))
 	if calls := g.registry.all(); len(calls) != 0 {
 		t.Errorf("a number that left takes calls: %v", calls)
+	}
+}
+
+// TestRecoveredCallNamesItsAgent, as every record of a call to a customer does.
+func TestRecoveredCallNamesItsAgent(t *testing.T) {
+	now := time.Now()
+	c := newCall(&env{log: slog.New(slog.DiscardHandler)}, "call", order{direction: outbound, agent: "201"})
+	if r := recoveredRecord(c.intent(now), now, now); !slices.Equal(r.Agents, []string{"201"}) {
+		t.Errorf("agents are %v", r.Agents)
+	}
+	if r := recoveredRecord(store.Call{Direction: inbound, StartedAt: now}, now, now); len(r.Agents) != 0 {
+		t.Errorf("agents of a customer's call are %v", r.Agents)
 	}
 }
 

@@ -181,6 +181,9 @@ func recoveredRecord(c store.Call, alive, now time.Time) store.Record {
 		Trunk: c.Trunk, To: c.To, StartedAt: c.StartedAt, RingingAt: c.RingingAt, AnsweredAt: c.AnsweredAt, EndedAt: end,
 		Cause: Internal.String(), EndedBy: "gateway", Q850: Internal.recordQ850(len(c.SIP) > 0), Route: c.Route, Payload: c.Payload, Abandoned: true,
 	}
+	if c.Agent != "" {
+		r.Agents = []string{c.Agent}
+	}
 	if !c.AnsweredAt.IsZero() {
 		r.DurationS = end.Sub(c.AnsweredAt).Seconds()
 	}

@@ -27,6 +27,7 @@ type Call struct {
 	WACID       string // Meta's id of the call
 	Tag         string // our mark in Meta's webhooks
 	PreAccepted bool   // a pre_accept or accept may have been sent
+	Agent       string // the extension that dialled, or is dialled, of a call that we place
 	Callback    int64  // of the promise that it carries out, 0 for none; not filled by Unfinished
 	StartedAt   time.Time
 	RingingAt   time.Time
@@ -65,11 +66,11 @@ func (db *DB) Begin(ctx context.Context, c Call, eventKey string) error {
 	}
 	return db.write(ctx, opBegin, func(ctx context.Context, tx *sql.Conn) error {
 		res, err := tx.ExecContext(ctx, `INSERT INTO calls (id, direction, number, number_id, user, user_id, name,
-				payload, route, trunk, callee, wacid, tag, pre_accepted, started_at, ringing_at, answered_at)
-			SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17
+				payload, route, trunk, callee, wacid, tag, pre_accepted, started_at, ringing_at, answered_at, agent)
+			SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18
 			WHERE NOT EXISTS (SELECT 1 FROM records WHERE id = ?1)`,
 			c.ID, c.Direction, c.Number, c.NumberID, c.User, c.UserID, c.Name, c.Payload, c.Route, c.Trunk, c.To,
-			c.WACID, c.Tag, c.PreAccepted, millis(c.StartedAt), millis(c.RingingAt), millis(c.AnsweredAt))
+			c.WACID, c.Tag, c.PreAccepted, millis(c.StartedAt), millis(c.RingingAt), millis(c.AnsweredAt), c.Agent)
 		if taken(err) {
 			return ErrExists
 		}
@@ -150,7 +151,7 @@ func (db *DB) Unfinished(ctx context.Context) ([]Call, error) {
 func (db *DB) unfinished(ctx context.Context) ([]Call, error) {
 	rows, err := db.readers.QueryContext(ctx, `SELECT c.id, c.direction, c.number, c.number_id, c.user, c.user_id,
 			c.name, c.payload, c.route, c.trunk, c.callee, c.wacid, c.tag, c.pre_accepted, c.started_at, c.ringing_at,
-			c.answered_at, d.attempt, d.trunk, d.callee, d.state
+			c.answered_at, c.agent, d.attempt, d.trunk, d.callee, d.state
 		FROM calls c LEFT JOIN dialogs d ON d.call_id = c.id
 		ORDER BY c.started_at, c.id, d.attempt`)
 	if err != nil {
@@ -168,7 +169,7 @@ func (db *DB) unfinished(ctx context.Context) ([]Call, error) {
 		)
 		if err := rows.Scan(&c.ID, &c.Direction, &c.Number, &c.NumberID, &c.User, &c.UserID,
 			&c.Name, &c.Payload, &c.Route, &c.Trunk, &c.To, &c.WACID, &c.Tag, &c.PreAccepted, &started, &ringing,
-			&answered, &attempt, &trunk, &to, &state); err != nil {
+			&answered, &c.Agent, &attempt, &trunk, &to, &state); err != nil {
 			return nil, err
 		}
 		if n := len(calls); n == 0 || calls[n-1].ID != c.ID {

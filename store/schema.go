@@ -142,6 +142,8 @@ var migrations = []string{
 		UNIQUE (number, user, user_id, trunk, agent)
 	) STRICT;
 	CREATE INDEX callbacks_expires ON callbacks (expires);`,
+
+	`ALTER TABLE calls ADD COLUMN agent TEXT NOT NULL DEFAULT '';`,
 }
 
 // migrate brings the database up to date, each step in a transaction of its own.

@@ -45,7 +45,7 @@ var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 func aCall(id string) Call {
 	return Call{
 		ID: id, Direction: "inbound", Number: "support", NumberID: "401122334455667", User: "34600111222",
-		UserID: "ES.20914466382001574", Name: "Nuria", Payload: "order-1", Route: "support", Trunk: "pbx", To: "600",
+		UserID: "ES.20914466382001574", Name: "Nuria", Payload: "order-1", Route: "support", Trunk: "pbx", To: "600", Agent: "201",
 		WACID: "wacid." + id, StartedAt: noon,
 	}
 }

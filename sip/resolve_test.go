@@ -72,6 +72,8 @@ func (z *zone) answer(query []byte) []byte {
 	case name == "_sip._udp.pbx.test" && kind == srv:
 		record(append([]byte{0, 20, 0, 1, 0x13, 0xc4}, "\x03two\x03pbx\x04test\x00"...)...)
 		record(append([]byte{0, 10, 0, 1, 0x13, 0xce}, "\x03one\x03pbx\x04test\x00"...)...)
+	case name == "_sips._tcp.pbx.test" && kind == srv:
+		record(append([]byte{0, 10, 0, 1, 0x13, 0xc5}, "\x03one\x03pbx\x04test\x00"...)...)
 	case name == "one.pbx.test" && kind == a:
 		record(10, 0, 0, 1)
 	case name == "two.pbx.test" && kind == a:
@@ -88,6 +90,29 @@ func (z *zone) answer(query []byte) []byte {
 	out := append([]byte{}, query[:2]...)
 	out = append(out, 0x84, 0x80|status, 0, 1, 0, byte(len(records)), 0, 0, 0, 0)
 	return append(append(out, question...), slices.Concat(records...)...)
+}
+
+// TestServiceRecordsOfTLS are others, and the certificate has to name the domain
+// that the operator wrote, not the host that DNS led to.
+func TestServiceRecordsOfTLS(t *testing.T) {
+	z := newZone(t)
+	tr, err := newTrunk(config.Trunk{Name: "pbx", Targets: []config.Target{{URI: "sip:pbx.test;transport=tls"}, {URI: "sips:two.pbx.test"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.resolve(t.Context(), z.resolver())
+	want := []string{"sip:one.pbx.test:5061;transport=tls", "sips:two.pbx.test"}
+	if got := tr.targets(time.Now()); !slices.Equal(got, want) {
+		t.Fatalf("targets are %v, want %v", got, want)
+	}
+	for text, to := range map[string]endpoint{
+		want[0]: {"tls", netip.MustParseAddrPort("10.0.0.1:5061"), "pbx.test"},
+		want[1]: {"tls", netip.MustParseAddrPort("10.0.0.2:5061"), "two.pbx.test"},
+	} {
+		if got, ok := tr.place(text); !ok || got != to {
+			t.Errorf("%s is at %+v, want %+v", text, got, to)
+		}
+	}
 }
 
 // TestServiceRecordsShareByWeight: within a priority each call draws anew, and a

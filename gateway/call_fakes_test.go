@@ -293,6 +293,7 @@ type fakeBook struct {
 	records             []store.Record
 	owed                []store.Debt
 	strays              []string
+	dialogs             map[int]string // state by attempt
 }
 
 func (b *fakeBook) Begin(context.Context, store.Call, string) error {
@@ -302,11 +303,23 @@ func (b *fakeBook) Begin(context.Context, store.Call, string) error {
 
 func (b *fakeBook) SaveDialog(_ context.Context, _ string, d store.Dialog) error {
 	b.write("save " + string(d.State))
+	b.mu.Lock()
+	if b.dialogs == nil {
+		b.dialogs = map[int]string{}
+	}
+	b.dialogs[d.Attempt] = d.To
+	b.mu.Unlock()
 	time.Sleep(b.slowDialog)
 	return b.dialogErr
 }
 
-func (b *fakeBook) DropDialog(context.Context, string, int) error          { return nil }
+func (b *fakeBook) DropDialog(_ context.Context, _ string, attempt int) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.dialogs, attempt)
+	return nil
+}
+
 func (b *fakeBook) Progress(context.Context, string, store.Progress) error { return nil }
 
 func (b *fakeBook) End(_ context.Context, r store.Record, owed []store.Debt, tag string) error {

@@ -7,10 +7,6 @@ import (
 	"wagate/config"
 )
 
-// extensionLength is the most digits that are taken for an extension of a PBX
-// where nothing says so.
-const extensionLength = 6
-
 // mayTransfer says why a call may not be handed on to a target of a trunk; "":
 // it may. Extensions are allowed: what a route dials there, and whatever does not
 // look like a telephone number or a feature code; transfer_targets adds to them.
@@ -20,7 +16,7 @@ func (e *env) mayTransfer(t config.Trunk, to string) string {
 	listed := len(t.TransferTargets) > 0 && slices.ContainsFunc(t.TransferTargets, func(p string) bool {
 		return p != "" && config.MatchPattern(p, to)
 	})
-	abroad := strings.HasPrefix(to, "+") || strings.HasPrefix(to, "00") && len(to) > extensionLength
+	abroad := public(to)
 	switch {
 	case to == "":
 		return "there is no target"
@@ -28,7 +24,7 @@ func (e *env) mayTransfer(t config.Trunk, to string) string {
 		return "no public telephone network: allow_pstn is false"
 	case listed, e.dials(t.Name, to):
 		return ""
-	case abroad || isNumber(to) && len(to) > extensionLength:
+	case abroad || isNumber(to) && len(to) > longestExtension:
 		switch {
 		case !t.AllowPSTN:
 			return "no public telephone network: allow_pstn is false, and transfer_targets does not name it as an extension"

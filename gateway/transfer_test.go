@@ -1,0 +1,184 @@
+package gateway
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"wagate/config"
+	"wagate/media"
+	"wagate/sip"
+)
+
+func TestTransferTargets(t *testing.T) {
+	cfg := config.Default()
+	cfg.Routes = []config.Route{
+		{Direction: inbound, Trunk: "pbx", To: "00600", Overflow: []config.Hop{{Trunk: "pbx", To: "*99"}, {Trunk: "two", To: "12345678"}}},
+		{Direction: outbound, Trunk: "pbx", To: "87654321"},
+	}
+	e := &env{cfg: cfg}
+	for _, row := range []struct {
+		to       string
+		pstn     bool
+		patterns []string
+		want     bool
+	}{
+		{"601", false, nil, true},
+		{"queue-2", false, nil, true},
+		{"600123", false, nil, true},
+		{"6001234", false, nil, false},
+		{"600-12-34", false, nil, false},
+		{"+351210000000", false, nil, false},
+		{"+1", false, nil, false},
+		{"00351210000000", false, nil, false},
+		{"00600", false, nil, true},     // a route dials it
+		{"*99", false, nil, true},       // and that
+		{"12345678", false, nil, false}, // at another trunk
+		{"87654321", false, nil, false}, // nobody dials the trunk so
+		{"*72", false, nil, false},
+		{"6#1", false, nil, false},
+		{"", false, nil, false},
+		{"6001234", false, []string{"600*"}, true},
+		{"*72", false, []string{"*7*"}, true},
+		{"+351210000000", false, []string{"+351*"}, false}, // the terms come first
+		{"601", false, []string{"700*"}, true},
+		{"+351210000000", true, nil, true},
+		{"00351210000000", true, nil, true},
+		{"6001234", true, nil, true},
+		{"+351210000000", true, []string{"+351*"}, true},
+		{"+34910000000", true, []string{"+351*"}, false},
+		{"6001234", true, []string{"+351*"}, false},
+		{"601", false, []string{""}, true},
+	} {
+		why := e.mayTransfer(config.Trunk{Name: "pbx", AllowPSTN: row.pstn, TransferTargets: row.patterns}, row.to)
+		if (why == "") != row.want {
+			t.Errorf("%q with allow_pstn %v and %q: %q", row.to, row.pstn, row.patterns, why)
+		}
+	}
+}
+
+// active brings a customer's call to its first phone.
+func (s *rehearsal) active() *fakeSession {
+	s.t.Helper()
+	s.start()
+	phone := s.dialled()
+	phone.answer()
+	s.phase(Active)
+	s.seen.take()
+	return phone
+}
+
+func (s *rehearsal) onDisk(want ...string) {
+	s.t.Helper()
+	synctest.Wait()
+	s.book.mu.Lock()
+	defer s.book.mu.Unlock()
+	if got := slices.Sorted(maps.Values(s.book.dialogs)); !slices.Equal(got, want) {
+		s.t.Errorf("dialogs of %v are on disk, want %v", got, want)
+	}
+}
+
+// TestTransferIsOnDisk: a crash at any moment finds every dialog that may be
+// alive, and no other.
+func TestTransferIsOnDisk(t *testing.T) {
+	rehearse(t, onePhone, func(s *rehearsal) {
+		first := s.active()
+		s.onDisk("600")
+		s.book.slowDialog = time.Second
+		first.notify(sip.Refer{To: "601", By: "sip:600@pbx"})
+		s.saw("nothing leaves before it is on disk", "202", "save sip:10.0.0.1")
+		time.Sleep(time.Second)
+		second := s.dialled()
+		if second.out.ReferredBy != "sip:600@pbx" || second.out.To != "601" {
+			t.Errorf("the INVITE is %+v", second.out)
+		}
+		s.onDisk("600", "601")
+		second.answer()
+		s.onDisk("600", "601")
+		first.notify(sip.ByeDone{})
+		s.onDisk("601")
+		second.notify(sip.Refer{To: "602"})
+		time.Sleep(time.Second)
+		third := s.dialled()
+		s.onDisk("601", "602")
+		third.notify(sip.Refused{Status: 486})
+		s.onDisk("601")
+		s.customerHangsUp()
+		second.notify(sip.ByeDone{})
+		if r := s.ended(Hangup, "customer"); r.Transfers != 1 || r.To != "601" || !slices.Equal(r.Agents, []string{"600", "601"}) || len(s.book.owed) != 0 {
+			t.Errorf("record is %+v, owed %v", r, s.book.owed)
+		}
+	})
+}
+
+// TestTransferOwesBothEnds: phones that never confirm their end are owed one.
+func TestTransferOwesBothEnds(t *testing.T) {
+	rehearse(t, onePhone, func(s *rehearsal) {
+		first := s.active()
+		first.notify(sip.Refer{To: "601"})
+		s.dialled()
+		s.customerHangsUp()
+		time.Sleep(slowEnding)
+		synctest.Wait()
+		if s.ended(Hangup, "customer"); len(s.book.owed) != 2 {
+			t.Errorf("owed is %v, want the ends of two dialogs", s.book.owed)
+		}
+	})
+}
+
+func TestReferIsRefused(t *testing.T) {
+	rehearse(t, onePhone, func(s *rehearsal) {
+		first := s.active()
+		for _, row := range []struct {
+			ev   sip.Refer
+			want string
+		}{
+			{sip.Refer{To: "+351210000000"}, "REFER refused 403"},
+			{sip.Refer{To: "601", Foreign: true}, "REFER refused 403"},
+			{sip.Refer{To: "601", Ours: true}, "REFER refused 403"},
+		} {
+			first.notify(row.ev)
+			s.saw("not allowed", row.want)
+		}
+		for i := range maxTransfers {
+			first.notify(sip.Refer{To: "601"})
+			second := s.dialled()
+			if i == 0 {
+				first.notify(sip.Refer{To: "602"})
+				time.Sleep(reliefLimit)
+				second.notify(sip.Proceeding{Status: 100})
+			}
+			second.notify(sip.Refused{Status: 487})
+			time.Sleep(time.Second) // within max_cps
+			synctest.Wait()
+		}
+		if seen := s.seen.take(); !slices.Contains(seen, "REFER refused 491") || !slices.Contains(seen, "CANCEL sip:10.0.0.1") || !slices.Contains(seen, "NOTIFY 480") {
+			t.Errorf("seen: %v", seen)
+		}
+		first.notify(sip.Refer{To: "601"})
+		s.saw("too often", "REFER refused 603")
+		s.phase(Active)
+		first.notify(sip.Hungup{})
+		s.ended(Hangup, "pbx")
+	})
+}
+
+// TestPhoneThatTakesOverSaysNothingUsable: the call goes on with the one before.
+func TestPhoneThatTakesOverSaysNothingUsable(t *testing.T) {
+	rehearse(t, onePhone, func(s *rehearsal) {
+		first := s.active()
+		s.audio.sdpErr = media.ErrNoCodec
+		first.notify(sip.Refer{To: "601"})
+		second := s.dialled()
+		second.answer()
+		s.saw("it is hung up", "202", "save sip:10.0.0.1", "INVITE sip:10.0.0.1 601", "BYE sip:10.0.0.1")
+		second.notify(sip.ByeDone{})
+		s.saw("and told", "NOTIFY 488")
+		s.phase(Active)
+		s.customerHangsUp()
+		first.notify(sip.ByeDone{})
+		s.ended(Hangup, "customer")
+	})
+}

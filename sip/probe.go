@@ -96,8 +96,11 @@ func (s *Server) ask(t *trunk, to endpoint, sent time.Time) {
 // reload takes away.
 func (s *Server) Watch(changed func(trunk string, up bool)) { s.changed = changed }
 
-// errUnavailable is what a target says of itself.
-var errUnavailable = errors.New("OPTIONS answered 503")
+// Why a target does not answer, where no transport or timer says it.
+var (
+	errUnavailable = errors.New("OPTIONS answered 503")
+	errUnresolved  = errors.New("none of its names could be resolved")
+)
 
 // Trouble returns why a target, one of Targets, did not answer its last OPTIONS,
 // nil if it did or was not asked. A *TLSError is in it where the certificates
@@ -138,7 +141,11 @@ func (s *Server) verdict(t *trunk) {
 	if up {
 		s.log.Info("trunk up", slog.String("trunk", name))
 	} else {
-		s.log.Warn("trunk down", slog.String("trunk", name), slog.Any("error", t.trouble("")))
+		why := t.trouble("")
+		if why == nil {
+			why = errUnresolved
+		}
+		s.log.Warn("trunk down", slog.String("trunk", name), slog.Any("error", why))
 	}
 	if s.changed != nil {
 		s.changed(name, up)

@@ -241,6 +241,24 @@ func TestNumberLeavesWhileItsCallsGoOn(t *testing.T) {
 	}
 }
 
+// TestClickThatIsGivenUp before the permission is known: that is nobody's fault,
+// and nobody's phone rings.
+func TestClickThatIsGivenUp(t *testing.T) {
+	cfg := deadEnd(t)
+	cfg.Routes = append(cfg.Routes, config.Route{
+		Name: "out", Direction: outbound, Number: config.Names{"support"}, Countries: []string{"ES"}, RingTimeout: time.Second,
+	})
+	g := gatewayOn(t, cfg)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	_, err := summons{g}.dial(gone, dialRequest{
+		Number: "support", To: "+34600111222", User: whatsapp.User{Number: "34600111222"}, Trunk: cfg.Trunks[0].Name, Agent: "201",
+	})
+	if !errors.Is(err, context.Canceled) || g.registry.count() != 0 {
+		t.Errorf("got %v with %d calls, want %v and none", err, g.registry.count(), context.Canceled)
+	}
+}
+
 // TestRecoveredCallNamesItsAgent, as every record of a call to a customer does.
 func TestRecoveredCallNamesItsAgent(t *testing.T) {
 	now := time.Now()

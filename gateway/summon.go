@@ -115,6 +115,8 @@ func (g *Gateway) permitted(ctx context.Context, o order) error {
 		no = denialOf(err)
 	}
 	switch {
+	case no == nil && ctx.Err() != nil: // who asked has gone
+		return ctx.Err()
 	case no == nil:
 		g.log.Error("call cannot be checked", slog.Any("error", err))
 		return g.current.Load().refuseCall(StoreFailed)

@@ -148,6 +148,7 @@ func TestReferIsRefused(t *testing.T) {
 			if i == 0 {
 				first.notify(sip.Refer{To: "602"})
 				time.Sleep(reliefLimit)
+				synctest.Wait()
 				second.notify(sip.Proceeding{Status: 100})
 			}
 			second.notify(sip.Refused{Status: 487})

@@ -22,8 +22,6 @@ type Config struct {
 	Permissions Permissions `yaml:"permissions"`
 	Limits      Limits      `yaml:"limits"`
 	Retention   Retention   `yaml:"retention"`
-
-	pending []string
 }
 
 // Log chooses what is logged and how.

@@ -100,7 +100,6 @@ func Parse(text []byte, dir string) (*Config, error) {
 	if err := d.err(); err != nil {
 		return nil, err
 	}
-	c.pending = c.findPending()
 	return c, nil
 }
 

@@ -114,6 +114,9 @@ func (s *fakeSession) Start() {
 	s.trunks.sessions <- s
 }
 
+func (s *fakeSession) Press(key byte, d time.Duration) {
+	s.write("INFO " + string(key) + " " + d.String())
+}
 func (s *fakeSession) State() []byte     { return []byte(s.out.Target) }
 func (s *fakeSession) Cancel(sip.Reason) { s.write("CANCEL " + s.out.Target) }
 func (s *fakeSession) Abandon()          { s.write("abandon " + s.out.Target) }
@@ -262,6 +265,11 @@ func (s fakeSocket) SetAnswer(sdp []byte) error {
 	return s.err
 }
 
+func (s fakeSocket) Press(k media.Key) error {
+	s.write("key " + strconv.Itoa(int(k.Code)) + " " + k.Duration.String())
+	return nil
+}
+
 func (s fakeSocket) Reoffer(sdp []byte) ([]byte, error) {
 	s.said.Store(string(sdp))
 	return []byte("answer"), s.err
@@ -280,6 +288,10 @@ func (c fakeCaller) TakeRefer()                      { c.write("202") }
 func (c fakeCaller) RefuseRefer(n int, _ sip.Reason) { c.write("REFER refused " + strconv.Itoa(n)) }
 func (c fakeCaller) Progressed(n int)                { c.write("NOTIFY " + strconv.Itoa(n)) }
 func (c fakeCaller) Abandon()                        { c.write("abandon caller") }
+func (c fakeCaller) Press(key byte, d time.Duration) {
+	c.write("INFO " + string(key) + " " + d.String())
+}
+
 func (c fakeCaller) Refuse(status int, r sip.Reason, _ time.Duration) {
 	c.write(strconv.Itoa(status) + " " + r.WAError)
 }

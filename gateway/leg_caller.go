@@ -35,6 +35,7 @@ type incoming interface {
 	Refuse(status int, r sip.Reason, retryAfter time.Duration)
 	Bye(r sip.Reason)
 	Abandon()
+	presser
 }
 
 func (l *callerLeg) name() string { return sideSIP }

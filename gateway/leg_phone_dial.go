@@ -54,15 +54,17 @@ func (l *trunkPhone) build(ctx context.Context) (*trunkDial, error) {
 	if !ok {
 		return nil, sip.ErrUnknownTrunk
 	}
+	d := &trunkDial{trunk: trunk.Name}
 	sock, err := c.env.audio.Socket(media.SocketOptions{
 		Codecs: trunk.Codecs, Sources: trunk.Sources, NAT: trunk.NAT, Plain: l.plain,
 		Secure: securityOf(trunk, l.target), Remote: addressOf(ctx, l.target),
+		Info: keysTo(trunk, func() presser { return d.session }),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open audio towards the trunk: %w", err)
 	}
 	c.keep(sock)
-	d := &trunkDial{trunk: trunk.Name, socket: sock}
+	d.socket = sock
 	d.session, err = c.env.trunks.Prepare(sip.Outgoing{
 		Trunk: l.hop.Trunk, Target: l.target, To: l.hop.To,
 		Caller:  sip.Party{Number: plus(c.order.user.Number), Name: c.order.user.Name},
@@ -70,6 +72,7 @@ func (l *trunkPhone) build(ctx context.Context) (*trunkDial, error) {
 		SDP:     sock.Offer(),
 		Spare:   l.spare,
 		Reoffer: sock.Reoffer,
+		Pressed: keysFrom(trunk, sock, c.log),
 		Changed: func(state []byte) {
 			// After the end of the call the debt has the dialog.
 			if err := l.save(c.ctx, state); err != nil && !errors.Is(err, store.ErrEnded) {

@@ -51,7 +51,9 @@ func (g *Gateway) incoming(s *sip.Session, in sip.Incoming) {
 	if leg.socket != nil {
 		reoffer = leg.socket.Reoffer
 	}
-	s.Bind(sip.Handling{Notify: func(ev sip.Event) { c.post(sipNews{0, ev}) }, Reoffer: reoffer, Call: c.id})
+	s.Bind(sip.Handling{
+		Notify: func(ev sip.Event) { c.post(sipNews{0, ev}) }, Reoffer: reoffer, Pressed: keysFrom(trunk, leg.socket, c.log), Call: c.id,
+	})
 	g.registry.admitTagged(c, o.tag)
 	if !g.start(c) {
 		g.limits.release(trunk.Name)
@@ -129,6 +131,7 @@ func (l *callerLeg) describe(offer []byte, trunk config.Trunk) Cause {
 	sock, err := l.call.env.audio.Socket(media.SocketOptions{
 		Codecs: trunk.Codecs, Sources: trunk.Sources, NAT: trunk.NAT,
 		Secure: securityOf(trunk, target), Remote: addressOf(ctx, target),
+		Info: keysTo(trunk, func() presser { return l.session }),
 	})
 	if err != nil {
 		l.call.log.Warn("no audio towards the trunk", slog.Any("error", err))

@@ -34,6 +34,7 @@ type session interface {
 	Cancel(r sip.Reason)
 	Bye(r sip.Reason)
 	Abandon()
+	presser
 }
 
 // audio makes the ends of a call's sound.
@@ -70,6 +71,7 @@ type socket interface {
 	Answer(offer []byte) ([]byte, error)
 	SetAnswer(sdp []byte) error
 	Reoffer(offer []byte) ([]byte, error)
+	Press(k media.Key) error
 	Failed() <-chan struct{}
 	Err() error
 	Open()

@@ -79,6 +79,7 @@ func (p *tanglePhone) CallID() string              { return "" }
 func (p *tanglePhone) TakeRefer()                  {}
 func (p *tanglePhone) RefuseRefer(int, sip.Reason) {}
 func (p *tanglePhone) Progressed(int)              {}
+func (p *tanglePhone) Press(byte, time.Duration)   {}
 
 func (p *tanglePhone) Answer([]byte) {
 	p.w.mu.Lock()

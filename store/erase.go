@@ -36,7 +36,8 @@ type person struct {
 }
 
 // Erase forgets a customer, who is named by number, by id or by both; what was
-// seen of the other belongs to it. Records of calls stay, without the customer.
+// seen of the other belongs to it. Records of calls stay, without the customer;
+// their traces go.
 // The ledger keeps what the limits need, under a keyed hash. The error while a
 // call with the customer is not over at both ends is ErrLive; then nothing is
 // forgotten.
@@ -55,6 +56,9 @@ func (db *DB) Erase(ctx context.Context, who whatsapp.Callee) (gone Erased, name
 			return err
 		}
 		if gone.Records, err = p.eraseRecords(ctx, tx); err != nil {
+			return err
+		}
+		if err = p.eraseTraces(ctx, tx); err != nil {
 			return err
 		}
 		if gone.Events, err = p.eraseEvents(ctx, tx); err != nil {

@@ -335,7 +335,7 @@ func TestFoundStrayStaysErased(t *testing.T) {
 func TestEveryTableIsForgottenOrImpersonal(t *testing.T) {
 	erased := map[string]string{
 		"calls": "erasing waits for their end", "dialogs": "go with their call", "debts": "erasing waits for them",
-		"events": "", "records": "", "permissions": "", "identities": "", "callbacks": "", "pings": "impersonal", "keys": "impersonal", "strays": "only ids of our own",
+		"events": "", "records": "", "permissions": "", "identities": "", "callbacks": "", "pings": "impersonal", "keys": "impersonal", "traces": "", "strays": "only ids of our own",
 		"sqlite_sequence": "impersonal",
 	}
 	db := open(t, t.TempDir())

@@ -10,6 +10,7 @@ const (
 	opDialog
 	opProgress
 	opEnd
+	opTrace
 	opDebt
 	opStray
 	opJournal
@@ -28,6 +29,7 @@ var opNames = [ops]string{
 	opDialog:     "dialog",
 	opProgress:   "progress",
 	opEnd:        "end",
+	opTrace:      "trace",
 	opDebt:       "debt",
 	opStray:      "stray",
 	opJournal:    "journal",

@@ -14,14 +14,15 @@ import (
 // purgeChunk keeps a purge from holding up the calls.
 const purgeChunk = 500
 
-// Purge forgets events that were received, and records of calls that ended,
-// before these times.
+// Purge forgets events that were received, and traces of calls that ended,
+// before journalBefore, and records of calls that ended before recordsBefore.
 func (db *DB) Purge(ctx context.Context, journalBefore, recordsBefore time.Time) error {
 	for _, p := range []struct {
 		query  string
 		before time.Time
 	}{
 		{`DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seen_at < ? LIMIT ?)`, journalBefore},
+		{`DELETE FROM traces WHERE id IN (SELECT id FROM traces WHERE ended_at < ? LIMIT ?)`, journalBefore},
 		{`DELETE FROM records WHERE id IN (SELECT id FROM records WHERE ended_at < ? LIMIT ?)`, recordsBefore},
 	} {
 		for gone := int64(purgeChunk); gone == purgeChunk; {
@@ -37,6 +38,10 @@ func (db *DB) Purge(ctx context.Context, journalBefore, recordsBefore time.Time)
 				return err
 			}
 		}
+	}
+	err := db.alone(ctx, opPurge, func(ctx context.Context, _ *sql.Conn) error { return db.countTraces(ctx) })
+	if err != nil {
+		return err
 	}
 	return db.purgeLedger(ctx, recordsBefore, time.Now())
 }

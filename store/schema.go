@@ -144,6 +144,20 @@ var migrations = []string{
 	CREATE INDEX callbacks_expires ON callbacks (expires);`,
 
 	`ALTER TABLE calls ADD COLUMN agent TEXT NOT NULL DEFAULT '';`,
+
+	// Whom a call was with stands beside its trace, because the record may go
+	// first. As text, so that a number that is erased can be looked for.
+	`CREATE TABLE traces (
+		id       TEXT PRIMARY KEY NOT NULL CHECK (id <> ''),
+		ended_at INTEGER NOT NULL,
+		user     TEXT NOT NULL,
+		user_id  TEXT NOT NULL,
+		bytes    INTEGER NOT NULL,
+		trace    TEXT NOT NULL
+	) STRICT;
+	CREATE INDEX traces_ended ON traces (ended_at, id, bytes);
+	CREATE INDEX traces_user ON traces (user) WHERE user <> '';
+	CREATE INDEX traces_user_id ON traces (user_id) WHERE user_id <> '';`,
 }
 
 // migrate brings the database up to date, each step in a transaction of its own.

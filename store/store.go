@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -70,6 +71,9 @@ type DB struct {
 	conn    *sql.Conn // that connection
 	raw     *os.File  // the database, to look for traces in it
 
+	traces     atomic.Int64 // bytes of all of them, about
+	mostTraces int64
+
 	writes  chan *write
 	commits chan struct{} // one token: the log has grown
 	folding sync.Mutex    // one folds the log at a time
@@ -92,15 +96,16 @@ func Open(ctx context.Context, dir string, reg prometheus.Registerer, log *slog.
 		return nil, err
 	}
 	db := &DB{
-		dir:     dir,
-		log:     log,
-		metrics: newMetrics(reg),
-		lock:    lock,
-		reserve: reserve{path: filepath.Join(dir, reserveName)},
-		writes:  make(chan *write, maxBatch), // what one commit can take
-		commits: make(chan struct{}, 1),
-		closing: make(chan struct{}),
-		stopped: make(chan struct{}),
+		dir:        dir,
+		log:        log,
+		metrics:    newMetrics(reg),
+		lock:       lock,
+		reserve:    reserve{path: filepath.Join(dir, reserveName)},
+		mostTraces: maxTraces,
+		writes:     make(chan *write, maxBatch), // what one commit can take
+		commits:    make(chan struct{}, 1),
+		closing:    make(chan struct{}),
+		stopped:    make(chan struct{}),
 	}
 	if err := db.open(ctx); err != nil {
 		return nil, errors.Join(err, db.release())
@@ -137,6 +142,9 @@ func (db *DB) open(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if db.veil, err = openVeil(ctx, db.conn); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err = db.countTraces(ctx); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if db.readers, err = sql.Open("sqlite", dsn(path, true)); err != nil {

@@ -29,6 +29,7 @@ type adminDeps struct {
 
 	// What is nil is not served.
 	events  *feed
+	traces  traceReader
 	consent consent
 	dialer  dialer
 	eraser  eraser
@@ -70,6 +71,9 @@ func newAdmin(cfg config.Admin, deps adminDeps) *admin {
 	}
 	if deps.events != nil {
 		a.mux.HandleFunc("GET /api/v1/events", a.streamEvents)
+	}
+	if deps.traces != nil {
+		a.mux.HandleFunc("GET /api/v1/calls/{id}/trace", a.showTrace)
 	}
 	if deps.consent != nil {
 		a.mux.HandleFunc("GET /api/v1/permissions/{number}/{user}", a.showPermission)

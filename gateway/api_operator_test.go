@@ -2,13 +2,16 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"wagate/config"
+	"wagate/sip"
 	"wagate/store"
 	"wagate/whatsapp"
 )
@@ -43,6 +46,15 @@ func (f *fakeOperator) erase(_ context.Context, user whatsapp.User) (store.Erase
 	return store.Erased{Records: 3, Permissions: 1, Limits: 1, Clean: true}, f.err
 }
 
+func (f *fakeOperator) traceOf(_ context.Context, id string) (json.RawMessage, error) {
+	if id != "c1" || f.err != nil {
+		return nil, f.err
+	}
+	tr := newTrace("c1", cutter{}, new(atomic.Int64))
+	tr.sip(sip.Traced{At: aMoment, Sent: true, Peer: "udp 192.0.2.10:5060", Start: "INVITE sip:600@192.0.2.10 SIP/2.0", Method: "INVITE"})
+	return json.Marshal(tr.view())
+}
+
 func (f *fakeOperator) dial(_ context.Context, d dialRequest) (callView, error) {
 	f.dials = append(f.dials, d)
 	return f.call, f.err
@@ -72,7 +84,7 @@ func fullAdmin(t *testing.T) *full {
 	}
 	f.admin = newAdmin(config.Admin{}, adminDeps{
 		calls: book, records: book, ready: func(context.Context) []check { return nil }, metrics: prometheus.NewRegistry(), log: log,
-		events: f.feed, consent: f.operator, dialer: f.operator, eraser: f.operator,
+		events: f.feed, traces: f.operator, consent: f.operator, dialer: f.operator, eraser: f.operator,
 	})
 	return f
 }

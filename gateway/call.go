@@ -29,6 +29,8 @@ type env struct {
 	owed    func() // there is a new debt
 	over    func(c *Call)
 	events  *feed
+	traces  *traces // nil: calls are not traced
+	cut     cutter
 	late    func(ev whatsapp.Event) // its call is written down already
 	depth   func(n int)             // the most inputs that ever waited for a call
 
@@ -46,6 +48,7 @@ type Call struct {
 	env   *env
 	order order
 	log   *slog.Logger
+	trace *trace
 
 	inbox  *mailbox[input]
 	ctx    context.Context // its end is the end of the call
@@ -109,6 +112,7 @@ func newCall(e *env, id string, o order) *Call {
 		cancel: cancel,
 		out:    map[uint8]egress{},
 		placed: make(chan Cause, 1),
+		trace:  e.traces.open(id, e.cut),
 	}
 	switch {
 	case o.direction == inbound:
@@ -190,6 +194,9 @@ func (c *Call) do(limit time.Duration, f func(ctx context.Context) input) {
 	c.ops.Go(func() {
 		ctx, cancel := context.WithTimeout(c.ctx, limit)
 		defer cancel()
+		if c.trace != nil {
+			ctx = whatsapp.Traced(ctx, c.trace.graph)
+		}
 		var in input
 		if contain(c.env.metrics, c.log, func() { in = f(ctx) }) {
 			in = stopWanted{Internal}

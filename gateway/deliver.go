@@ -77,6 +77,7 @@ func (g *Gateway) offered(offer whatsapp.Offer) {
 		g.done(offer.Key)
 	case admitted:
 		g.outcome(offer, whatsapp.OutcomeDelivered)
+		c.trace.webhook(offer, now)
 		g.start(c)
 	}
 }
@@ -156,6 +157,11 @@ func (g *Gateway) mayWrite(ctx context.Context, offer whatsapp.Offer, now time.T
 func (g *Gateway) news(ev whatsapp.Event) {
 	about := ev.About()
 	c, dead := g.registry.find(about)
+	if c != nil {
+		c.trace.webhook(ev, time.Now())
+	} else {
+		g.traces.webhook(ev, time.Now())
+	}
 	if c != nil && c.post(hooked{ev}) {
 		g.outcome(ev, whatsapp.OutcomeDelivered)
 		g.done(about.Key)
@@ -240,6 +246,9 @@ func (g *Gateway) start(c *Call) bool {
 func (g *Gateway) over(c *Call) {
 	if c.recorded && !c.written && c.order.eventKey != "" {
 		g.done(c.order.eventKey) // the intent, which marks it, did not get to the disk
+	}
+	if c.final != nil {
+		g.traces.over(c.trace, c.final.record, g.beside)
 	}
 	g.forget(c)
 	g.passed(c)

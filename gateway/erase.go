@@ -26,6 +26,7 @@ func (g *Gateway) erase(ctx context.Context, user whatsapp.User) (store.Erased, 
 	// Who goes away must not leave it half done.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), eraseLimit)
 	defer cancel()
+	g.traces.flush() // so that none is written later
 	gone, names, err := g.store.Erase(ctx, user.Callee())
 	switch {
 	case errors.Is(err, store.ErrLive):

@@ -35,6 +35,7 @@ type Gateway struct {
 	webhook  *whatsapp.Webhook
 	registry *registry
 	events   *feed
+	traces   *traces
 	limits   *trunkLimits
 	reaper   *reaper
 	outages  *outages
@@ -102,6 +103,7 @@ func (g *Gateway) open(cfg *config.Config, reg *prometheus.Registry) (err error)
 		return fmt.Errorf("open store in data_dir: %w", err)
 	}
 	g.onExit("store", g.store.Close)
+	g.traces = newTraces(g.store, g.log)
 	if g.engine, err = media.NewEngine(cfg.Media, g.log, reg); err != nil {
 		return fmt.Errorf("open media: %w", err)
 	}
@@ -153,6 +155,7 @@ func (g *Gateway) compile(cfg *config.Config) (*running, error) {
 	r.env = &env{
 		cfg: cfg, trunks: sipTrunks{g.sip}, audio: mediaEngine{g.engine}, book: g.store, limits: g.limits,
 		metrics: g.metrics, log: g.log, owed: g.reaper.poke, over: g.over, late: g.lateNews, depth: g.depth, events: g.events,
+		traces: g.traces, cut: newCutter(cfg),
 		graph:   func(number string) graph { return r.clients[number] },
 		prompt:  prompt,
 		allowed: g.allowed, asked: g.connectAsked, named: g.named, talked: g.talked,

@@ -73,6 +73,7 @@ func (l *trunkPhone) build(ctx context.Context) (*trunkDial, error) {
 		Spare:   l.spare,
 		Reoffer: sock.Reoffer,
 		Pressed: keysFrom(trunk, sock, c.log),
+		Trace:   c.trace.sip,
 		Changed: func(state []byte) {
 			// After the end of the call the debt has the dialog.
 			if err := l.save(c.ctx, state); err != nil && !errors.Is(err, store.ErrEnded) {

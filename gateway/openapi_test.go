@@ -265,7 +265,7 @@ func TestEveryHandlerIsDescribed(t *testing.T) {
 	doc := readDoc(t)
 	a := fullAdmin(t).admin
 	paths := []string{
-		"/healthz", "/readyz", "/metrics", "/api/v1/openapi.json", "/api/v1/calls", "/api/v1/calls/{id}", "/api/v1/records",
+		"/healthz", "/readyz", "/metrics", "/api/v1/openapi.json", "/api/v1/calls", "/api/v1/calls/{id}", "/api/v1/calls/{id}/trace", "/api/v1/records",
 		"/api/v1/permissions/{number}/{user}", "/api/v1/permissions/{number}/{user}/request", "/api/v1/events",
 	}
 	for _, path := range paths {

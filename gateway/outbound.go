@@ -53,6 +53,7 @@ func (g *Gateway) incoming(s *sip.Session, in sip.Incoming) {
 	}
 	s.Bind(sip.Handling{
 		Notify: func(ev sip.Event) { c.post(sipNews{0, ev}) }, Reoffer: reoffer, Pressed: keysFrom(trunk, leg.socket, c.log), Call: c.id,
+		Trace: c.trace.sip,
 	})
 	g.registry.admitTagged(c, o.tag)
 	if !g.start(c) {

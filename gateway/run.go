@@ -52,7 +52,7 @@ func (g *Gateway) listen(ctx context.Context, cfg *config.Config) error {
 	g.webhookServer = newServer(mux, writeTimeout, g.log)
 	g.admin = newAdmin(cfg.HTTP.Admin, adminDeps{
 		calls: g, records: g.store, ready: g.readiness, metrics: g.gatherer, log: g.log,
-		events: g.events, consent: consents{g}, eraser: g, dialer: summons{g},
+		events: g.events, traces: liveTraces{g}, consent: consents{g}, eraser: g, dialer: summons{g},
 	})
 	g.adminServer = newServer(g.admin, adminTimeout, g.log)
 	pair, err := loadCertificate(cfg.HTTP.Webhook.TLS)
@@ -133,6 +133,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	g.beginDrain(0)
 	g.endCalls()
+	g.traces.flush()
 	g.events.close() // after the last call.ended, before the servers wait for their streams
 	g.shutdown(stop)
 	return errors.Join(err, g.unwind())

@@ -16,7 +16,7 @@ type callsCmd struct {
 	JSON bool `help:"Print JSON."`
 
 	List   callsListCmd   `cmd:"" default:"withargs" help:"List live calls (the default)."`
-	Show   callsShowCmd   `cmd:"" help:"Show one live call."`
+	Show   callsShowCmd   `cmd:"" help:"Show one live call, or what was said in one."`
 	Hangup callsHangupCmd `cmd:"" help:"Hang up a call."`
 	Dial   callsDialCmd   `cmd:"" help:"Ring an agent's phone at the PBX, and then a customer."`
 }
@@ -24,7 +24,9 @@ type callsCmd struct {
 type callsListCmd struct{}
 
 type callsShowCmd struct {
-	ID string `arg:"" help:"Id of the call, from the list."`
+	ID       string `arg:"" help:"Id of the call, from the list or a record."`
+	Trace    bool   `help:"Print the SIP and Graph messages of the call, which may have ended. Keys and tokens are cut out."`
+	Messages bool   `help:"The same, and each message in full below the ladder."`
 }
 
 type callsHangupCmd struct {
@@ -105,6 +107,9 @@ func (c *callsShowCmd) Run(ctx context.Context, parent *callsCmd, term terminal)
 		return err
 	}
 	defer term.waiting("waiting for the gateway")()
+	if c.Trace || c.Messages {
+		return c.trace(ctx, parent, client, term)
+	}
 	path := callsPath + "/" + url.PathEscape(c.ID)
 	if parent.JSON {
 		return printAnswer(ctx, client, path, nil, term)

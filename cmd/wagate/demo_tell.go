@@ -97,40 +97,16 @@ func delay(all []time.Duration) string {
 	return fmt.Sprintf("%.1f ms", float64(all[len(all)/2]+packetLength)/float64(time.Millisecond))
 }
 
-// rung is one line of a ladder.
-type rung struct {
-	at   time.Time
-	text string
-}
-
 // ladder prints the messages of the call on both sides of the gateway, in the
 // order of their times.
 func (c *demoCall) ladder(term terminal, r *rig.Rig) {
 	rungs := append(c.metaRungs(r.Meta), c.phoneRungs()...)
-	slices.SortStableFunc(rungs, func(a, b rung) int { return a.at.Compare(b.at) })
 	if c.outbound {
 		term.say("\ncall %d: extension 201 calls +%s, who is asked first and says yes", c.number, c.who)
 	} else {
 		term.say("\ncall %d: %s (+%s) calls, extension 600 answers", c.number, c.customer.User().Name, c.customer.User().Number)
 	}
-	term.say("%9s  %-40s%s", "", "Meta                           gateway", "                      PBX")
-	for _, line := range rungs {
-		term.say("%7.0fms  %s", float64(line.at.Sub(rungs[0].at))/float64(time.Millisecond), line.text)
-	}
-}
-
-const (
-	ladderArm   = 34 // width of one side of a ladder
-	ladderBlank = ladderArm + 4
-)
-
-// arrow draws a message on one side, to the right or to the left.
-func arrow(text string, right bool) string {
-	line := strings.Repeat("─", max(ladderArm-len([]rune(text))-3, 1))
-	if right {
-		return "─ " + text + " " + line + "▶"
-	}
-	return "◀─ " + text + " " + line
+	term.ladder(rungs)
 }
 
 func (c *demoCall) metaRungs(meta *fakemeta.Server) []rung {
@@ -163,7 +139,7 @@ func (c *demoCall) phoneRungs() []rung {
 		messages = append(c.refused.Messages(), messages...)
 	}
 	for _, m := range messages {
-		all = append(all, rung{m.At, strings.Repeat(" ", ladderBlank) + arrow(firstLine(m), m.In)})
+		all = append(all, rung{m.At, pbxArrow(firstLine(m), m.In)})
 	}
 	return all
 }

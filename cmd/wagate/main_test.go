@@ -209,6 +209,7 @@ func api(t *testing.T) (address, tokenFile string) {
 		w.Write([]byte(`{"id":"c9","phase":"summoning","number":"` + got["number"] + `","trunk":"` + got["trunk"] + `","to":"` + got["agent"] + `"}`))
 	})
 	answer("DELETE /api/v1/calls/c1", "", "")
+	answer("GET /api/v1/calls/c1/trace", "application/json", aTrace)
 	mux.HandleFunc("GET /api/v1/calls/c2", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 		w.Write([]byte(`{"error":{"code":"not_found","message":"there is no live call with this id"}}`))
@@ -229,6 +230,12 @@ func api(t *testing.T) (address, tokenFile string) {
 	return server.URL, tokenFile
 }
 
+const aTrace = `{"call":"c1","dropped":3,"lines":[
+	{"at":"2026-11-22T09:00:00.000Z","with":"webhook","sent":false,"what":"connect","text":"{}"},
+	{"at":"2026-11-22T09:00:00.010Z","with":"graph","sent":true,"what":"pre_accept 200","took_ms":87,"text":"POST /x"},
+	{"at":"2026-11-22T09:00:00.020Z","with":"sip","sent":true,"what":"INVITE","peer":"udp 192.0.2.10:5060","again":2,"last_at":"2026-11-22T09:00:01.520Z","text":"INVITE sip:600@192.0.2.10 SIP/2.0\nSubject: \u001b[2J"},
+	{"at":"2026-11-22T09:00:00.030Z","with":"sip","sent":false,"what":"180 Ringing\u001b[2J","method":"INVITE","peer":"udp 192.0.2.10:5060","text":""}]}`
+
 func TestAskingTheGateway(t *testing.T) {
 	address, token := api(t)
 	tests := []struct {
@@ -244,6 +251,12 @@ func TestAskingTheGateway(t *testing.T) {
 		{[]string{"calls", "show", "c1"}, 0, []string{"wacid.A", "opus, received 7"}},
 		{[]string{"calls", "show", "c1", "--json"}, 0, []string{`"wacid": "wacid.A"`}},
 		{[]string{"calls", "show", "c2"}, 1, []string{"there is no live call with this id"}},
+		{[]string{"calls", "show", "c1", "--trace"}, 0, []string{
+			"call c1, 0 ms is", "─ webhook connect ─", "◀─ pre_accept 200 ─", "took 87 ms", "─ INVITE ─", "udp 192.0.2.10:5060", "2 more until +1500 ms",
+			"◀─ 180 Ringing[2J ─", "3 messages from the middle",
+		}},
+		{[]string{"calls", "show", "c1", "--messages"}, 0, []string{"to the PBX, udp 192.0.2.10:5060", "  INVITE sip:600@192.0.2.10 SIP/2.0\n  Subject: [2J", "from Meta"}},
+		{[]string{"calls", "show", "c1", "--trace", "--json"}, 0, []string{`"what": "INVITE"`}},
 		{[]string{"calls", "hangup", "c1"}, 0, []string{"c1 is being hung up"}},
 		{[]string{"records"}, 0, []string{"r1", "1:02:05", "hangup", "there are more"}},
 		{[]string{"records", "list", "--since", "24h", "--format", "json"}, 0, []string{`"next": "x"`}},

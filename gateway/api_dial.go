@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode"
 
 	"wagate/whatsapp"
 )
@@ -45,7 +46,7 @@ func (a *admin) dialCall(w http.ResponseWriter, r *http.Request) {
 	if !onlyParams(w, r) || !readJSON(w, r, &body, false) {
 		return
 	}
-	d := dialRequest{Number: body.Number, Trunk: body.Trunk, Agent: body.Agent}
+	d := dialRequest{Number: body.Number, Trunk: body.Trunk, Agent: plainUser(body.Agent)}
 	user, ok := customer(body.To)
 	switch {
 	case d.Number == "":
@@ -54,7 +55,7 @@ func (a *admin) dialCall(w http.ResponseWriter, r *http.Request) {
 	case d.Trunk == "":
 		fail(w, http.StatusBadRequest, "bad_request", "trunk is missing: name one of trunks")
 		return
-	case !agentPattern.MatchString(d.Agent):
+	case !agentPattern.MatchString(body.Agent) || strings.ContainsFunc(d.Agent, unicode.IsControl):
 		fail(w, http.StatusBadRequest, "bad_request", "agent is the extension to ring, like 201: letters, digits and . _ + * ! ~ -, others as %23")
 		return
 	case !ok:

@@ -20,7 +20,7 @@ func TestDial(t *testing.T) {
 	good := dialRequest{Number: "support", To: "+34600111222", User: whatsapp.User{Number: "34600111222"}, Trunk: "pbx", Agent: "201"}
 	byID, escaped := good, good
 	byID.To, byID.User = "ES.20914466382001574", whatsapp.User{UserID: "ES.20914466382001574"}
-	escaped.Agent = "%23201"
+	escaped.Agent = "#201"
 	tests := []struct {
 		name, body string
 		status     int
@@ -31,6 +31,7 @@ func TestDial(t *testing.T) {
 		{"with separators", swap("to", `"to": "+34 600-111.222"`), 201, good},
 		{"a user id", swap("to", `"to": "ES.20914466382001574"`), 201, byID},
 		{"an escape", swap("agent", `"agent": "%23201"`), 201, escaped},
+		{"an escaped line end", swap("agent", `"agent": "201%0d%0a"`), 400, dialRequest{}},
 		{"nothing", "", 400, dialRequest{}},
 		{"null", "null", 400, dialRequest{}},
 		{"a list", "[]", 400, dialRequest{}},

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"net/url"
 	"strings"
 	"time"
 
@@ -99,11 +100,21 @@ func fill(route config.Route, q inboundQuery, caller Number) []config.Hop {
 	)
 	var hops []config.Hop
 	for _, hop := range append([]config.Hop{{Trunk: route.Trunk, To: route.To}}, route.Overflow...) {
-		if hop.To = words.Replace(hop.To); hop.To != "" {
+		if hop.To = plainUser(words.Replace(hop.To)); hop.To != "" {
 			hops = append(hops, hop)
 		}
 	}
 	return hops
+}
+
+// plainUser is what an operator wrote as the user part of a SIP URI, without its
+// escapes. Whatever is no telephone key or letter is escaped again on the wire.
+func plainUser(escaped string) string {
+	plain, err := url.PathUnescape(escaped)
+	if err != nil { // checked where it was written
+		return escaped
+	}
+	return plain
 }
 
 // maxDialled bounds what a stranger's text adds to a dialled string.

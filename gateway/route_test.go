@@ -133,3 +133,10 @@ func FuzzDialled(f *testing.F) {
 		}
 	})
 }
+
+func TestEscapesOfARoute(t *testing.T) {
+	hops := fill(config.Route{Trunk: "pbx", To: "%23{number}"}, inboundQuery{Number: "support%2A"}, "+34600111222")
+	if len(hops) != 1 || hops[0].To != "#support2A" {
+		t.Errorf("dials %+v, want what the operator escaped and nothing of what others did", hops)
+	}
+}

@@ -30,7 +30,7 @@ func TestCallOverIPv6(t *testing.T) {
 	next[ByeDone](e)
 
 	calls := make(chan Incoming, 1)
-	served(t, s, func(c *Session, in Incoming) {
+	serve(t, s, func(c *Session, in Incoming) {
 		calls <- in
 		c.Bind(Handling{Notify: func(Event) {}})
 		c.Refuse(486, Reason{}, 0)

@@ -238,11 +238,11 @@ func (c *Call) finalize() {
 	c.env.depth(c.inbox.depth())
 	c.env.over(c)
 	for _, in := range c.inbox.close() { // nobody finds the call any more
-		switch in := in.(type) {
-		case hooked:
-			c.env.late(in.event)
-		case guestCame:
-			in.guest.turnedAway()
+		if hook, ok := in.(hooked); ok {
+			c.env.late(hook.event)
+		}
+		if guest, ok := in.(guestCame); ok {
+			guest.guest.turnedAway()
 		}
 	}
 }

@@ -41,8 +41,8 @@ type incoming interface {
 func (l *callerLeg) name() string { return sideSIP }
 
 func (l *callerLeg) emit(ev event) {
-	switch ev.(type) {
-	case callerEnded, newcomerEnded:
+	_, ended := ev.(callerEnded)
+	if _, gone := ev.(newcomerEnded); ended || gone {
 		l.giveBack()
 		l.leave()
 	}

@@ -36,6 +36,7 @@ type trunkPhone struct {
 	// Of a phone that we dial for another.
 	replaces   sip.Replaces
 	referredBy string
+	visited    []string   // where redirections have led
 	targets    []string   // addresses of the trunk, where it tries more than one
 	placed     *trunkDial // once the INVITE is built
 	over       bool
@@ -168,6 +169,9 @@ func (l *trunkPhone) news(ev sip.Event) {
 	case sip.Accepted:
 		l.accepted()
 	case sip.Refused:
+		if l.follow(ev.Moved) {
+			return
+		}
 		if l.counts() {
 			c.rec.SIPStatus, c.rec.Q850 = ev.Status, q850OfSIP(ev.Status, ev.Q850)
 			if sipAlarm(ev.Status) {
@@ -217,12 +221,21 @@ func (l *trunkPhone) aim(p plan) {
 	if int(p.Target) < len(l.targets) {
 		l.target = l.targets[p.Target]
 	}
+	l.discard()
+}
+
+// discard gives back what an INVITE held that is over, and that another follows.
+func (l *trunkPhone) discard() {
 	former := l.placed
+	l.placed = nil
+	l.giveUp(former)
+}
+
+func (l *trunkPhone) giveUp(former *trunkDial) {
 	if former == nil {
 		return
 	}
 	c := l.call
-	l.placed = nil
 	c.env.limits.release(former.trunk)
 	c.do(saveLimit, func(context.Context) input {
 		if err := former.socket.Close(); err != nil {

@@ -113,6 +113,17 @@ func (l *dialled) unusable() {
 // the session's business.
 func (l *dialled) refused() news { return l.end() }
 
+// moved: the trunk says where else the phone is. It is called there, unless it is
+// not wanted any more.
+func (l *dialled) moved(p sipPort) bool {
+	if l.Closed || l.Up || l.WantEnd {
+		return false
+	}
+	*l = dialled{}
+	l.dial(p)
+	return true
+}
+
 // hungup: the phone sent BYE, or answered ours.
 func (l *dialled) hungup() news { return l.end() }
 

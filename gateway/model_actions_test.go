@@ -159,6 +159,9 @@ func (r *runner) swap(leg uint8, in bool) {
 	if leg != r.w.rel.Leg || !r.w.rel.Up || in != (r.w.scene != sceneInbound) {
 		r.fail("bridged a leg that is not up")
 	}
+	if r.w.rel.WantEnd {
+		r.fail("bridged a phone that is hung up")
+	}
 	if !r.w.told200 {
 		r.fail("a transfer that is through and nobody was told")
 	}
@@ -168,15 +171,10 @@ func (r *runner) swap(leg uint8, in bool) {
 
 func (r *runner) tell(ev event) {
 	if r.w.hand.Leg != 0 {
-		switch ev := ev.(type) {
-		case callerEnded:
-			if r.w.hand.In {
-				r.fail("the call ends with its phone while another one is on its way")
-			}
-		case calleeEnded:
-			if !r.w.hand.In && ev.Leg == r.w.m.Attempt {
-				r.fail("the call ends with its phone while another one is on its way")
-			}
+		_, in := ev.(callerEnded)
+		out, isOut := ev.(calleeEnded)
+		if in && r.w.hand.In || isOut && !r.w.hand.In && out.Leg == r.w.m.Attempt {
+			r.fail("the call ends with its phone while another one is on its way")
 		}
 	}
 	r.queue = append(r.queue, ev)

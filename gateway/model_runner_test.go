@@ -108,6 +108,13 @@ func (r *runner) step(ev event) {
 	if d, ok := ev.(deadline); ok && d.Stamp != (stamp{before.Phase, before.Turn}) && after != before {
 		r.fail("a timer of an earlier phase took effect")
 	}
+	if before.Phase < Ending && after.Phase >= Ending {
+		in, isIn := ev.(callerEnded)
+		out, isOut := ev.(calleeEnded)
+		if isIn && in.Leg != before.Caller || isOut && out.Leg != before.Attempt {
+			r.fail("the end of a phone that was replaced ended the call")
+		}
+	}
 	if before.Phase == Ended && after != before {
 		r.fail("an ended call changed")
 	}

@@ -183,3 +183,54 @@ func TestPhoneThatTakesOverSaysNothingUsable(t *testing.T) {
 		s.ended(Hangup, "customer")
 	})
 }
+
+func TestRedirectionIsFollowedWhereACallMayGo(t *testing.T) {
+	rehearse(t, onePhone, func(s *rehearsal) {
+		s.start()
+		phone := s.dialled()
+		for i, row := range []struct {
+			moved []string
+			to    string
+		}{
+			{[]string{"+351210000000", "601"}, "601"},
+			{[]string{"600", "602"}, "602"}, // not back
+			{[]string{"603"}, "603"},
+			{[]string{"604"}, "604"},
+			{[]string{"605"}, "605"},
+		} {
+			phone.notify(sip.Refused{Status: 302, Moved: row.moved})
+			if phone = s.dialled(); phone.out.To != row.to {
+				t.Errorf("redirection %d leads to %s, want %s", i, phone.out.To, row.to)
+			}
+		}
+		s.onDisk("605") // in the place of the ones before
+		phone.notify(sip.Refused{Status: 302, Moved: []string{"606"}})
+		if r := s.ended(NoAnswer, "pbx"); r.To != "605" || r.SIPStatus != 302 {
+			t.Errorf("record is %+v", r)
+		}
+	})
+}
+
+func TestRedirectionToNowhere(t *testing.T) {
+	for _, moved := range [][]string{nil, {"600"}, {"+351210000000", "00351210000000"}} {
+		rehearse(t, onePhone, func(s *rehearsal) {
+			s.start()
+			s.dialled().notify(sip.Refused{Status: 302, Moved: moved})
+			s.ended(NoAnswer, "pbx")
+		})
+	}
+}
+
+func TestRedirectionAfterTheHangup(t *testing.T) {
+	rehearse(t, onePhone, func(s *rehearsal) {
+		s.start()
+		phone := s.dialled()
+		phone.notify(sip.Proceeding{Status: 100})
+		s.customerHangsUp()
+		phone.notify(sip.Refused{Status: 302, Moved: []string{"601"}})
+		s.ended(Cancelled, "customer")
+		if n := len(s.trunk.sessions); n != 0 {
+			t.Errorf("%d phones were rung after the hangup", n)
+		}
+	})
+}

@@ -26,6 +26,7 @@ type Refused struct {
 	Reason     string
 	Q850       int
 	RetryAfter time.Duration
+	Moved      []string // of a redirection: the user parts of its contacts at this trunk, in their order
 }
 
 // Failed ends an INVITE of ours that never got a final answer: nobody spoke at

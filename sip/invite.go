@@ -282,7 +282,7 @@ func (c *Session) sendACK() {
 }
 
 // refused takes a final answer from 300 up: a challenge is answered once,
-// everything else is the end. A redirection is reported, never followed.
+// everything else is the end. A redirection is reported, for the owner to follow.
 func (c *Session) refused(m *message) {
 	if c.phase != phaseCalling && c.phase != phaseEarly {
 		return
@@ -296,7 +296,7 @@ func (c *Session) refused(m *message) {
 	}
 	c.trunk.mark(c.to, until)
 	c.s.metrics.invite(inbound, c.trunk.cfg.Name, m.status)
-	c.tell(Refused{Status: m.status, Reason: printable(m.reason, maxText), Q850: q850(m), RetryAfter: retryAfter(m)})
+	c.tell(Refused{Status: m.status, Reason: printable(m.reason, maxText), Q850: q850(m), RetryAfter: retryAfter(m), Moved: c.elsewhere(m)})
 	c.phase = phaseOver
 }
 

@@ -153,3 +153,24 @@ func (s *Server) isOurs(a netip.Addr, port int) bool {
 	}
 	return false
 }
+
+// elsewhere returns whom a redirection names at the trunk; nobody, when its contacts
+// lead elsewhere.
+func (c *Session) elsewhere(m *message) (users []string) {
+	if m.status < 300 || m.status >= 400 {
+		return nil
+	}
+	for _, value := range m.all("Contact") {
+		to, bad := parseReferTo(value)
+		if bad == nil && to.replaces == (Replaces{}) && to.uri.scheme != "tel" && c.s.leadsToTrunk(c.trunk, to.uri) {
+			users = append(users, to.user)
+		}
+		if len(users) == maxMoved {
+			break
+		}
+	}
+	return users
+}
+
+// maxMoved is how many contacts of a redirection are looked at.
+const maxMoved = 5

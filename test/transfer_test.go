@@ -300,3 +300,36 @@ func TestHangupsInTheMiddleOfATransfer(t *testing.T) {
 	}
 	settled(ctx, t, r)
 }
+
+// TestRedirection: the PBX says where else the phone is; it is called there once,
+// and nowhere that a call may not go.
+func TestRedirection(t *testing.T) {
+	r, ctx := rigged(t, rig.Options{})
+	here := r.PBX.URI("udp")[4:]
+	r.PBX.Handle(desks(map[string]faketrunk.Script{
+		"600": faketrunk.Redirect("sip:601@" + here), "601": faketrunk.Redirect("sip:602@" + here),
+		"602": {Tone: secondTone},
+	}))
+	customer, err := r.Meta.Call(ctx, fakemeta.CallOptions{Sound: deskTones})
+	must(t, err)
+	for range 2 {
+		moved, err := r.PBX.Next(ctx)
+		must(t, err)
+		must(t, moved.Wait(ctx, faketrunk.Refused))
+	}
+	phone := answered(ctx, t, r)
+	both(ctx, t, customer, phone, secondTone)
+	customer.HangUp()
+	must(t, phone.Wait(ctx, faketrunk.Ended))
+	r.PBX.Handle(desks(map[string]faketrunk.Script{"600": faketrunk.Redirect("sip:601@" + here), "601": faketrunk.Redirect("sip:600@" + here)}))
+	round, err := r.Meta.Call(ctx, fakemeta.CallOptions{User: fakemeta.User{Number: "34600999888"}, Sound: deskTones})
+	must(t, err)
+	must(t, round.Wait(ctx, fakemeta.Ended))
+	rs := settled(ctx, t, r)
+	if rec := recordOf(t, rs, customer); rec.To != "602" || rec.Cause != "hangup" || rec.Transfers != 0 {
+		t.Errorf("record is %+v", rec)
+	}
+	if rec := recordOf(t, rs, round); rec.Cause != "no_answer" || rec.SIPStatus != 302 || rec.To != "601" {
+		t.Errorf("record is %+v", rec)
+	}
+}

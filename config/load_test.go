@@ -42,9 +42,6 @@ func TestSmallestFileHasEveryDefault(t *testing.T) {
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
-	if p := c.Pending(); len(p) != 0 {
-		t.Errorf("pending without a reason: %v", p)
-	}
 	if err := c.Validate(); err != nil {
 		t.Errorf("valid when loaded, but not later: %v", err)
 	}
@@ -103,10 +100,6 @@ func TestEveryKeyIsRead(t *testing.T) {
 	}
 	if got := c.Routes[2].Number; !slices.Equal(got, Names{"support"}) {
 		t.Errorf("outbound numbers %v", got)
-	}
-	var want []string // everything in it is built
-	if got := c.Pending(); !slices.Equal(got, want) {
-		t.Errorf("pending %v, want %v", got, want)
 	}
 }
 

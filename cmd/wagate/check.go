@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"wagate/config"
 	"wagate/gateway"
@@ -18,9 +17,8 @@ type checkCmd struct {
 
 // checkResult is what --json prints.
 type checkResult struct {
-	Faults  []checkFault      `json:"faults"`
-	Pending []string          `json:"not_built_yet"`
-	Live    []gateway.Finding `json:"live"`
+	Faults []checkFault      `json:"faults"`
+	Live   []gateway.Finding `json:"live"`
 }
 
 type checkFault struct {
@@ -34,18 +32,15 @@ type checkFault struct {
 func (c *checkCmd) Run(ctx context.Context, term terminal) error {
 	cfg, err := load(c.Config)
 	if err != nil && c.JSON {
-		result := checkResult{Faults: faultsOf(err), Pending: []string{}, Live: []gateway.Finding{}}
+		result := checkResult{Faults: faultsOf(err), Live: []gateway.Finding{}}
 		return errors.Join(usageError{errSaid}, writeJSON(term.out, result))
 	} else if err != nil {
 		return badConfig(c.Config, err)
 	}
-	result := checkResult{Faults: []checkFault{}, Pending: append([]string{}, cfg.Pending()...), Live: []gateway.Finding{}}
+	result := checkResult{Faults: []checkFault{}, Live: []gateway.Finding{}}
 	if !c.JSON {
 		term.say("%s is good: %s, %s, %s", c.Config, count(len(cfg.WhatsApp.Numbers), "number"),
 			count(len(cfg.Trunks), "trunk"), count(len(cfg.Routes), "route"))
-		if len(result.Pending) > 0 {
-			term.say("not built yet, without effect: %s", strings.Join(result.Pending, ", "))
-		}
 	}
 	bad := 0
 	if c.Live {

@@ -44,9 +44,6 @@ func (c *serveCmd) Run(term terminal) error {
 	level := new(slog.LevelVar)
 	level.Set(levelOf(cfg.Log))
 	log := newLogger(term.err, cfg, level)
-	if pending := cfg.Pending(); len(pending) > 0 {
-		log.Warn("configured but not built yet, without effect", slog.Any("sections", pending))
-	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	g, err := gateway.New(cfg, log, reg)

@@ -222,6 +222,14 @@ func TestReplacesIsChallengedAndOfTheTrunkOnly(t *testing.T) {
 	m.from = fl.endpoint()
 	s.takeReplacing(s.trunk("other"), m, fl)
 	q.want("481")
+
+	g := newPeer(t)
+	proven := newTestServer(t, quick(), guarded(g))
+	_, _, invite = setUp(t, proven, g, call())
+	serve(t, proven, func(*Session, Incoming) { t.Error("a call was replaced by somebody without a password") })
+	m = g.outside("INVITE", "v=0", "Replaces: "+Replaces{CallID: invite.get("Call-ID"), ToTag: tag(invite.get("From")), FromTag: "a"}.String())
+	g.send(proven.Addr("udp"), string(m.bytes()))
+	g.want("401")
 }
 
 func FuzzReferTo(f *testing.F) {

@@ -34,7 +34,10 @@ func (g *Gateway) takeOver(e *running, s *sip.Session, in sip.Incoming) {
 		leg.free()
 		return
 	}
-	s.Bind(sip.Handling{Notify: func(ev sip.Event) { c.post(sipNews{of(id), ev}) }, Reoffer: leg.socket.Reoffer, Call: c.id, Trace: c.trace.sip})
+	s.Bind(sip.Handling{
+		Notify: func(ev sip.Event) { c.post(sipNews{of(id), ev}) }, Reoffer: leg.socket.Reoffer,
+		Pressed: keysFrom(trunk, leg.socket, c.log), Call: c.id, Trace: c.trace.sip,
+	})
 	if !c.post(guestCame{of(id), leg, in.Replaces.CallID}) {
 		leg.turnedAway()
 	}

@@ -91,9 +91,9 @@ func TestGraphLines(t *testing.T) {
 		Sent: aMoment, Done: aMoment.Add(87 * time.Millisecond), Action: "terminate", Method: "POST", Path: "/v26.0/1/calls",
 		Request: []byte(`{"action":"terminate"}`), Status: 400, Answer: []byte(`{"error":{"code":138000,"fbtrace_id":"F"}}`), Err: errors.New("refused"),
 	})
-	tr.graph(whatsapp.Exchange{Sent: aMoment.Add(-time.Second), Done: aMoment, Action: "accept", Method: "POST", Err: errors.New("no answer\n")})
+	tr.graph(whatsapp.Exchange{Sent: aMoment.Add(-time.Second), Done: aMoment, Action: "accept", Method: "POST", Err: errors.New("no\nanswer")})
 	v := tr.view()
-	if a := v.Lines[0]; a.What != "accept failed" || a.TookMS != 1000 || !strings.Contains(a.Text, `error: no answer\u000a`) {
+	if a := v.Lines[0]; a.What != "accept failed" || a.TookMS != 1000 || !strings.Contains(a.Text, `error: no\u000aanswer`) {
 		t.Errorf("the request without an answer is %+v", a)
 	}
 	if b := v.Lines[1]; b.What != "terminate 400" || b.TookMS != 87 || !strings.Contains(b.Text, `"fbtrace_id": "F"`) || !strings.Contains(b.Text, `"action": "terminate"`) {

@@ -19,6 +19,7 @@ type traceBook struct {
 }
 
 func newTraceBook(t *testing.T) *traceBook {
+	t.Helper()
 	return &traceBook{t: t, more: make(chan struct{}, 1000)}
 }
 

@@ -110,7 +110,7 @@ func (p *permissions) send(
 
 // giveBack uncounts a request, and asks no more for a while.
 func (p *permissions) giveBack(ctx context.Context, number config.Number, who whatsapp.Callee, slot, now, until time.Time) {
-	_, _, err := p.change(ctx, "", number.PhoneNumberID, who, time.Time{}, now, func(old whatsapp.Permission) whatsapp.Permission {
+	_, err := p.change(ctx, "", number.PhoneNumberID, who, time.Time{}, now, func(old whatsapp.Permission) whatsapp.Permission {
 		return old.AskFailed(slot, now, until)
 	})
 	if err != nil {

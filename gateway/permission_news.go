@@ -105,7 +105,7 @@ func (p *permissions) event(
 		p.log.Warn("event is about nobody", slog.String("kind", string(ev.Kind())))
 		return p.ledger.Done(ctx, about.Key)
 	}
-	_, _, err := p.change(ctx, about.Key, about.NumberID, user.Callee(), about.At, about.At, change)
+	_, err := p.change(ctx, about.Key, about.NumberID, user.Callee(), about.At, about.At, change)
 	return err
 }
 
@@ -116,7 +116,7 @@ func (p *permissions) about(
 	if user.Number == "" && user.UserID == "" {
 		return nil // the call knows whom it is with, and tells us itself
 	}
-	_, _, err := p.change(ctx, "", m.NumberID, user.Callee(), m.At, m.At, change)
+	_, err := p.change(ctx, "", m.NumberID, user.Callee(), m.At, m.At, change)
 	return err
 }
 
@@ -143,7 +143,7 @@ func (p *permissions) answered(ctx context.Context, numberID string, who whatsap
 func (p *permissions) note(
 	ctx context.Context, numberID string, who whatsapp.Callee, at time.Time, change func(whatsapp.Permission) whatsapp.Permission,
 ) error {
-	_, _, err := p.change(ctx, "", numberID, who, time.Time{}, at, change)
+	_, err := p.change(ctx, "", numberID, who, time.Time{}, at, change)
 	return err
 }
 
@@ -169,7 +169,7 @@ func (p *permissions) refusedCall(ctx context.Context, number config.Number, who
 	default:
 		return nil
 	}
-	_, is, failed := p.change(ctx, "", number.PhoneNumberID, who, time.Time{}, now, learn)
+	is, failed := p.change(ctx, "", number.PhoneNumberID, who, time.Time{}, now, learn)
 	if failed == nil {
 		p.metrics.denied(is.MayCall(now, p.rules()))
 	}
@@ -180,15 +180,15 @@ func (p *permissions) refusedCall(ctx context.Context, number config.Number, who
 func (p *permissions) change(
 	ctx context.Context, key, numberID string, who whatsapp.Callee, seen, now time.Time,
 	change func(whatsapp.Permission) whatsapp.Permission,
-) (was, is whatsapp.Permission, err error) {
-	was, is, err = p.ledger.ApplyPermission(ctx, key, numberID, who, seen, change)
+) (is whatsapp.Permission, err error) {
+	was, is, err := p.ledger.ApplyPermission(ctx, key, numberID, who, seen, change)
 	if err == nil && was.State(now) != is.State(now) {
 		p.tell(consentChange{numberID, who, was.State(now), is.State(now), false})
 	}
 	if err == nil && p.granted != nil && !is.GrantedAt.Equal(was.GrantedAt) {
 		p.granted(numberID, who)
 	}
-	return was, is, err
+	return is, err
 }
 
 func (p *permissions) tell(n consentChange) {

@@ -77,7 +77,7 @@ func (p *permissions) learn(
 		p.log.Warn("permission cannot be read", slog.String("number", number.Name), slog.Any("error", err))
 		return before
 	}
-	_, is, err := p.change(ctx, "", number.PhoneNumberID, who, time.Time{}, now, func(old whatsapp.Permission) whatsapp.Permission {
+	is, err := p.change(ctx, "", number.PhoneNumberID, who, time.Time{}, now, func(old whatsapp.Permission) whatsapp.Permission {
 		if !old.SaidAt.Equal(before.SaidAt) {
 			return old // news came meanwhile, and may be newer
 		}

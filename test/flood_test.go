@@ -252,26 +252,42 @@ func TestHalfOpenTCP(t *testing.T) {
 // heard nor answered, and nothing of the call goes to them.
 func TestStrangersOnTheAudioPorts(t *testing.T) {
 	r, ctx, customer, phone := fortress(t)
-	rtp := regexp.MustCompile(`m=audio (\d+)`).FindSubmatch(phone.Invite().Body)
-	if rtp == nil {
-		t.Fatal("no port in the INVITE")
-	}
-	ports := []string{string(rtp[1])}
-	n, err := strconv.Atoi(string(rtp[1]))
+	rtp := rtpPort(t, phone)
+	n, err := strconv.Atoi(rtp)
 	must(t, err)
-	ports = append(ports, strconv.Itoa(n+1), webrtcPort(t, r))
+	ports := []string{rtp, strconv.Itoa(n + 1), webrtcPort(t, r)}
 	before := weigh()
 	var wg sync.WaitGroup
 	for _, p := range ports {
 		for _, source := range []string{stranger, trusted} {
 			conn := from(t, source, p)
-			wg.Go(func() { spray(ctx, conn) })
+			wg.Go(func() { spray(ctx, conn, 1) })
 			defer wantNothingBack(t, conn)
 		}
 	}
 	wg.Wait()
 	lighter(ctx, t, before)
 	unharmed(ctx, t, r, customer, phone)
+}
+
+// TestTenThousandPacketsASecond of a stranger, for two seconds, are neither heard
+// nor answered.
+func TestTenThousandPacketsASecond(t *testing.T) {
+	r, ctx, customer, phone := fortress(t)
+	conn := from(t, stranger, rtpPort(t, phone))
+	defer wantNothingBack(t, conn)
+	spray(ctx, conn, 50)
+	unharmed(ctx, t, r, customer, phone)
+}
+
+// rtpPort is where the gateway takes the phone's audio, as it told the phone.
+func rtpPort(t *testing.T, phone *faketrunk.Call) string {
+	t.Helper()
+	rtp := regexp.MustCompile(`m=audio (\d+)`).FindSubmatch(phone.Invite().Body)
+	if rtp == nil {
+		t.Fatal("no port in the INVITE")
+	}
+	return string(rtp[1])
 }
 
 // webrtcPort is where the gateway takes media from Meta, as it told Meta.
@@ -286,15 +302,18 @@ func webrtcPort(t *testing.T, r *rig.Rig) string {
 	return ""
 }
 
-// spray sends a second of loud RTP, and RTCP, STUN, DTLS and noise in between.
-func spray(ctx context.Context, conn net.Conn) {
+// spray sends two seconds of loud RTP, and RTCP, STUN, DTLS and noise in between:
+// so many packets every 5 ms.
+func spray(ctx context.Context, conn net.Conn, burst int) {
 	pace := time.NewTicker(5 * time.Millisecond)
 	defer pace.Stop()
-	for n := range 400 {
-		select {
-		case <-pace.C:
-		case <-ctx.Done():
-			return
+	for n := range 400 * burst {
+		if n%burst == 0 {
+			select {
+			case <-pace.C:
+			case <-ctx.Done():
+				return
+			}
 		}
 		raw := make([]byte, 12+160)
 		switch n % 8 {

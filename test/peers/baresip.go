@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -51,9 +52,9 @@ module_app menu.so
 module_app ctrl_tcp.so
 ctrl_tcp_listen %[1]s:%[6]d
 snd_path %[7]s
-`
+%[9]s`
 
-const baresipAccount = "<sip:" + Extension + "@%s>;regint=0;answermode=auto;audio_codecs=PCMA/8000/1,PCMU/8000/1%s\n"
+const baresipAccount = "<sip:" + Extension + "@%s%s>;regint=0;answermode=auto;audio_codecs=PCMA/8000/1,PCMU/8000/1%s\n"
 
 // Extension is the user part that baresip answers to; SIPp takes any.
 const Extension = "600"
@@ -76,23 +77,51 @@ func modules(tb testing.TB) string {
 // is over, baresip hangs up.
 func StartBaresip(tb testing.TB, dir string, port int, wav string) *Baresip {
 	tb.Helper()
-	return startBaresip(tb, dir, port, wav, "")
+	return startBaresip(tb, dir, port, wav, phone{})
 }
 
 // StartBaresipAs starts a baresip that has an account for digest challenges.
 func StartBaresipAs(tb testing.TB, user, password string) *Baresip {
 	tb.Helper()
-	return startBaresip(tb, "", 0, "", ";auth_user="+user+";auth_pass="+password)
+	return startBaresip(tb, "", 0, "", phone{account: ";auth_user=" + user + ";auth_pass=" + password})
 }
 
-func startBaresip(tb testing.TB, dir string, port int, wav, account string) *Baresip {
+// StartSecureBaresip starts a baresip that speaks TLS, with the certificate of
+// that file and its key, and encrypts its sound or has none (SDES). It listens
+// at Addr in the clear and for TLS one port above it.
+func StartSecureBaresip(tb testing.TB, cert, key string) *Baresip {
+	tb.Helper()
+	dir := tb.TempDir()
+	both := filepath.Join(dir, "phone.pem")
+	var pem []byte
+	for _, file := range []string{cert, key} {
+		part, err := os.ReadFile(file)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		pem = append(pem, part...)
+	}
+	write(tb, both, pem)
+	return startBaresip(tb, dir, 0, "", phone{
+		config: "sip_certificate " + both + "\nmodule srtp.so\n", uri: ";transport=tls", account: ";mediaenc=srtp-mand",
+	})
+}
+
+// phone is what makes one baresip another than the next.
+type phone struct {
+	config  string // more lines of it
+	uri     string // parameters of its address
+	account string // parameters of its account
+}
+
+func startBaresip(tb testing.TB, dir string, port int, wav string, is phone) *Baresip {
 	tb.Helper()
 	path := Need(tb, "baresip")
 	if dir == "" {
 		dir = tb.TempDir()
 	}
 	if port == 0 {
-		port = freePorts(tb, 1)
+		port = freePorts(tb, 2)
 	}
 	if wav == "" {
 		wav = filepath.Join(dir, "tone.wav")
@@ -103,8 +132,8 @@ func startBaresip(tb testing.TB, dir string, port int, wav, account string) *Bar
 		}
 	}
 	rtp, control := freePorts(tb, 20), freeTCP(tb)
-	write(tb, filepath.Join(dir, "config"), fmt.Appendf(nil, baresipConfig, host, port, wav, rtp, rtp+19, control, dir, modules(tb)))
-	write(tb, filepath.Join(dir, "accounts"), fmt.Appendf(nil, baresipAccount, host, account))
+	write(tb, filepath.Join(dir, "config"), fmt.Appendf(nil, baresipConfig, host, port, wav, rtp, rtp+19, control, dir, modules(tb), is.config))
+	write(tb, filepath.Join(dir, "accounts"), fmt.Appendf(nil, baresipAccount, host, is.uri, is.account))
 	write(tb, filepath.Join(dir, "contacts"), nil)
 	b := &Baresip{
 		Addr: netip.AddrPortFrom(netip.MustParseAddr(host), uint16(port)), dir: dir,

@@ -70,7 +70,7 @@ func TestWideAudioBothWays(t *testing.T) {
 		const high = 5000
 		for _, ph := range []*phone{one, two} {
 			ph.tone = tone.NewSource(high, wideRate)
-			ph.ear.meter = tone.NewMeter(wideRate, high)
+			ph.ear.listen(wideRate, high)
 			ph.hear.setSink(ph.ear, Format{Rate: wideRate})
 		}
 		bridge.Start()

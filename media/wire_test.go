@@ -119,6 +119,13 @@ func (e *ear) Push(f *Frame) {
 	}
 }
 
+// listen forgets what was heard, and listens at another rate.
+func (e *ear) listen(rate int, freqs ...float64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.meter = tone.NewMeter(rate, freqs...)
+}
+
 func (e *ear) heard() []heardFrame {
 	e.mu.Lock()
 	defer e.mu.Unlock()

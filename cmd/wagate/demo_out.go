@@ -36,6 +36,14 @@ func (c *demoCall) playOut(ctx context.Context, r *rig.Rig, talk time.Duration) 
 	if err := first.Wait(patient, faketrunk.Refused); err != nil {
 		return fmt.Errorf("a call without permission was not refused: %w", err)
 	}
+	for first.Status() == 486 { // the customer's own call is being written down
+		if first, err = c.dial(patient, r); err != nil {
+			return err
+		}
+		if err := first.Wait(patient, faketrunk.Refused); err != nil {
+			return fmt.Errorf("a call without permission was not refused: %w", err)
+		}
+	}
 	c.refused = first
 	if err := c.granted(patient, r); err != nil {
 		return err

@@ -96,6 +96,9 @@ func (d demoCmd) round(ctx context.Context, term terminal, r *rig.Rig) error {
 		talking.Go(func() { c.err = c.play(ctx, r, &phones, d.Talk) })
 	}
 	talking.Wait()
+	resting, cancel := context.WithTimeout(ctx, settlePatience)
+	err := idle(resting, r)
+	cancel()
 	for i, c := range calls[d.Calls:] {
 		if calls[i].customer == nil {
 			c.err = errors.New("there is no customer to call")
@@ -109,7 +112,7 @@ func (d demoCmd) round(ctx context.Context, term terminal, r *rig.Rig) error {
 	collector.Wait()
 	settling, cancel := context.WithTimeout(ctx, settlePatience)
 	defer cancel()
-	err := errors.Join(r.Meta.WaitQuiet(settling), r.PBX.Settled(settling))
+	err = errors.Join(err, r.Meta.WaitQuiet(settling), r.PBX.Settled(settling))
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

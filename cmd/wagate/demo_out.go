@@ -36,14 +36,6 @@ func (c *demoCall) playOut(ctx context.Context, r *rig.Rig, talk time.Duration) 
 	if err := first.Wait(patient, faketrunk.Refused); err != nil {
 		return fmt.Errorf("a call without permission was not refused: %w", err)
 	}
-	for first.Status() == 486 { // the customer's own call is being written down
-		if first, err = c.dial(patient, r); err != nil {
-			return err
-		}
-		if err := first.Wait(patient, faketrunk.Refused); err != nil {
-			return fmt.Errorf("a call without permission was not refused: %w", err)
-		}
-	}
 	c.refused = first
 	if err := c.granted(patient, r); err != nil {
 		return err
@@ -75,21 +67,38 @@ func (c *demoCall) granted(ctx context.Context, r *rig.Rig) error {
 	if _, err := r.Meta.WaitMessage(ctx, c.who); err != nil {
 		return fmt.Errorf("the customer was not asked: %w", err)
 	}
+	return until(ctx, "the customer did not answer the request", func() bool {
+		var known struct{ State string }
+		return adminGet(ctx, r, "/api/v1/permissions/support/"+c.who, &known) && known.State == "temporary"
+	})
+}
+
+// idle waits until the gateway has written the calls down that are over: as long
+// as it has not, their customers are busy.
+func idle(ctx context.Context, r *rig.Rig) error {
+	return until(ctx, "the gateway is not done with the calls of the customers", func() bool {
+		var live struct{ Calls []liveCall }
+		return adminGet(ctx, r, callsPath, &live) && len(live.Calls) == 0
+	})
+}
+
+// until asks again and again; otherwise says what did not come about.
+func until(ctx context.Context, otherwise string, come func() bool) error {
 	poll := time.NewTicker(demoPoll)
 	defer poll.Stop()
-	for !permitted(ctx, r, c.who) {
+	for !come() {
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
-			return errors.New("the customer did not answer the request")
+			return errors.New(otherwise)
 		}
 	}
 	return nil
 }
 
-// permitted asks the gateway whether it knows of the customer's yes.
-func permitted(ctx context.Context, r *rig.Rig, who string) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.Gateway.AdminAddr()+"/api/v1/permissions/support/"+who, nil)
+// adminGet reads an answer of the gateway's admin API, if it is one.
+func adminGet(ctx context.Context, r *rig.Rig, path string, into any) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.Gateway.AdminAddr()+path, nil)
 	if err != nil {
 		return false
 	}
@@ -98,8 +107,7 @@ func permitted(ctx context.Context, r *rig.Rig, who string) bool {
 		return false
 	}
 	defer func() { _ = res.Body.Close() }()
-	var state struct{ State string }
-	return json.NewDecoder(res.Body).Decode(&state) == nil && state.State == "temporary"
+	return res.StatusCode == http.StatusOK && json.NewDecoder(res.Body).Decode(into) == nil
 }
 
 const demoPoll = 20 * time.Millisecond

@@ -34,10 +34,7 @@ func (g *Gateway) takeOver(e *running, s *sip.Session, in sip.Incoming) {
 		leg.free()
 		return
 	}
-	s.Bind(sip.Handling{
-		Notify: func(ev sip.Event) { c.post(sipNews{of(id), ev}) }, Reoffer: leg.socket.Reoffer,
-		Pressed: keysFrom(trunk, leg.socket, c.log), Call: c.id, Trace: c.trace.sip,
-	})
+	s.Bind(leg.handling(trunk))
 	if !c.post(guestCame{of(id), leg, in.Replaces.CallID}) {
 		leg.turnedAway()
 	}
@@ -51,12 +48,7 @@ func turnAwayWith(s *sip.Session, status int, text string) {
 // free gives back what a phone holds that is not to be of the call.
 func (l *callerLeg) free() {
 	l.giveBack()
-	if l.socket == nil {
-		return
-	}
-	if err := l.socket.Close(); err != nil {
-		l.call.log.Debug("audio did not close cleanly", slog.Any("error", err))
-	}
+	l.call.closeSocket(l.socket)
 }
 
 // turnedAway refuses a phone that comes too late, or too early.
@@ -106,16 +98,5 @@ func (l *callerLeg) leave() {
 	if last := l.table.Leg == c.m.Caller && c.hand.Leg == 0; last || c.m.Phase >= Ending { // it goes with the record
 		return
 	}
-	sock, attempt := l.socket, int(l.table.Leg)
-	c.do(saveLimit, func(ctx context.Context) input {
-		if sock != nil {
-			if err := sock.Close(); err != nil {
-				c.log.Debug("audio did not close cleanly", slog.Any("error", err))
-			}
-		}
-		if err := c.env.book.DropDialog(ctx, c.id, attempt); err != nil {
-			c.log.Warn("ended dialog cannot be taken off the book", slog.Any("error", err))
-		}
-		return nil
-	})
+	c.vacate(l.socket, int(l.table.Leg))
 }

@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"errors"
 	"log/slog"
 	"time"
 
+	"wagate/config"
 	"wagate/media"
 	"wagate/sip"
 	"wagate/store"
@@ -18,6 +20,7 @@ type callerLeg struct {
 	socket  socket
 	answerS []byte // our session description
 	offered bool   // the INVITE had none, so ours is the offer
+	unfit   error  // why the answer in the ACK cannot be used; set before Acked is posted
 	prompt  player // nil until there is one to hear
 	over    bool
 	trunk   string
@@ -36,6 +39,31 @@ type incoming interface {
 	Bye(r sip.Reason)
 	Abandon()
 	presser
+}
+
+var errNoAudio = errors.New("this call has no audio")
+
+// handling is how the leg takes part in the session of its INVITE.
+func (l *callerLeg) handling(trunk config.Trunk) sip.Handling {
+	c, id := l.call, of(l.table.Leg)
+	h := sip.Handling{
+		Notify:  func(ev sip.Event) { l.hear(ev); c.post(sipNews{id, ev}) },
+		Reoffer: func([]byte) ([]byte, error) { return nil, errNoAudio },
+		Pressed: keysFrom(trunk, l.socket, c.log),
+		Call:    c.id, Trace: c.trace.sip,
+	}
+	if l.socket != nil {
+		h.Reoffer = l.socket.Reoffer
+	}
+	return h
+}
+
+// hear runs on the session's goroutine. An answer is taken there, as by a
+// trunkDial: what the phone says next must not be overtaken by it.
+func (l *callerLeg) hear(ev sip.Event) {
+	if a, ok := ev.(sip.Acked); ok && l.offered {
+		l.unfit = l.socket.SetAnswer(a.SDP)
+	}
 }
 
 func (l *callerLeg) name() string { return sideSIP }
@@ -140,7 +168,7 @@ func (l *callerLeg) news(ev sip.Event) {
 		}
 		l.table.cancelled(l)
 	case sip.Acked:
-		l.acked(ev.SDP)
+		l.acked()
 	case sip.NoAck:
 		l.table.unacked(l)
 	case sip.Hungup:
@@ -163,14 +191,12 @@ func (l *callerLeg) news(ev sip.Event) {
 
 // acked: the caller has our 200. Where that was the offer, the ACK has the
 // answer.
-func (l *callerLeg) acked(sdp []byte) {
-	if l.offered && !l.table.Up {
-		if err := l.socket.SetAnswer(sdp); err != nil {
-			l.call.log.Warn("trunk's session description cannot be used", slog.Any("error", err))
+func (l *callerLeg) acked() {
+	if !l.table.Up {
+		if l.unfit != nil {
+			l.call.log.Warn("trunk's session description cannot be used", slog.Any("error", l.unfit))
 			l.useless()
 		}
-	}
-	if !l.table.Up {
 		l.call.watchSocket(of(l.table.Leg), l.socket)
 	}
 	l.table.acked(l)

@@ -60,6 +60,7 @@ type phoneTable interface {
 var (
 	_ phoneTable = (*sipEgress)(nil)
 	_ phoneTable = (*summonedIngress)(nil)
+	_ phoneTable = (*relief)(nil)
 )
 
 func (l *trunkPhone) name() string { return sideSIP }
@@ -221,28 +222,19 @@ func (l *trunkPhone) aim(p plan) {
 	if int(p.Target) < len(l.targets) {
 		l.target = l.targets[p.Target]
 	}
-	l.discard()
-}
-
-// discard gives back what an INVITE held that is over, and that another follows.
-func (l *trunkPhone) discard() {
 	former := l.placed
 	l.placed = nil
 	l.giveUp(former)
 }
 
+// giveUp gives back what an INVITE held that is over, and that another follows.
 func (l *trunkPhone) giveUp(former *trunkDial) {
 	if former == nil {
 		return
 	}
 	c := l.call
 	c.env.limits.release(former.trunk)
-	c.do(saveLimit, func(context.Context) input {
-		if err := former.socket.Close(); err != nil {
-			c.log.Debug("audio did not close cleanly", slog.Any("error", err))
-		}
-		return nil
-	})
+	c.do(saveLimit, func(context.Context) input { c.closeSocket(former.socket); return nil })
 }
 
 // accepted: the phone was picked up. An answer that we cannot talk to ends the
@@ -292,18 +284,29 @@ func (l *trunkPhone) release() {
 		return
 	}
 	l.giveBack()
-	c := l.call
-	attempt, sock := int(l.id), l.placed.socket
-	if c.m.Phase < Ending { // else it goes with the record
-		c.do(saveLimit, func(ctx context.Context) input {
-			if err := sock.Close(); err != nil { // the next attempt has its own
-				c.log.Debug("audio did not close cleanly", slog.Any("error", err))
-			}
-			if err := c.env.book.DropDialog(ctx, c.id, attempt); err != nil {
-				c.log.Warn("ended dialog cannot be taken off the book", slog.Any("error", err))
-			}
-			return nil
-		})
+	if l.call.m.Phase < Ending { // else it goes with the record
+		l.call.vacate(l.placed.socket, int(l.id)) // the next attempt has its own
+	}
+}
+
+// vacate closes the audio of a phone that is over while the call goes on, and
+// takes its dialog off the book.
+func (c *Call) vacate(sock socket, attempt int) {
+	c.do(saveLimit, func(ctx context.Context) input {
+		c.closeSocket(sock)
+		if err := c.env.book.DropDialog(ctx, c.id, attempt); err != nil {
+			c.log.Warn("ended dialog cannot be taken off the book", slog.Any("error", err))
+		}
+		return nil
+	})
+}
+
+func (c *Call) closeSocket(sock socket) {
+	if sock == nil {
+		return
+	}
+	if err := sock.Close(); err != nil {
+		c.log.Debug("audio did not close cleanly", slog.Any("error", err))
 	}
 }
 

@@ -47,14 +47,7 @@ func (g *Gateway) incoming(s *sip.Session, in sip.Incoming) {
 	leg := &callerLeg{call: c, session: s, trunk: trunk.Name}
 	c.in = leg
 	c.order.refuse = leg.describe(in.SDP, trunk)
-	reoffer := func([]byte) ([]byte, error) { return nil, errNoAudio }
-	if leg.socket != nil {
-		reoffer = leg.socket.Reoffer
-	}
-	s.Bind(sip.Handling{
-		Notify: func(ev sip.Event) { c.post(sipNews{0, ev}) }, Reoffer: reoffer, Pressed: keysFrom(trunk, leg.socket, c.log), Call: c.id,
-		Trace: c.trace.sip,
-	})
+	s.Bind(leg.handling(trunk))
 	g.registry.admitTagged(c, o.tag)
 	if !g.start(c) {
 		g.limits.release(trunk.Name)
@@ -62,8 +55,6 @@ func (g *Gateway) incoming(s *sip.Session, in sip.Incoming) {
 		s.Refuse(statusOf(Draining), sip.Reason{Q850: Draining.row().q850, WAError: Draining.String()}, overloadRetry)
 	}
 }
-
-var errNoAudio = errors.New("this call has no audio")
 
 // turnAway refuses a call before it is one. Text is for people; "" is the
 // cause's word.

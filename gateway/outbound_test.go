@@ -27,7 +27,12 @@ func rehearseOut(t *testing.T, story func(s *rehearsal)) {
 	})
 }
 
-func (s *rehearsal) caller(ev sip.Event) { s.call.post(sipNews{0, ev}); synctest.Wait() }
+func (s *rehearsal) callerLeg() *callerLeg { return s.call.in.(*callerLeg) }
+
+func (s *rehearsal) caller(ev sip.Event) {
+	s.callerLeg().handling(config.Trunk{}).Notify(ev)
+	synctest.Wait()
+}
 
 func (s *rehearsal) status(state whatsapp.StatusState) {
 	s.hook(whatsapp.Status{Meta: whatsapp.Meta{CallID: "wacid.B", Tag: "tag"}, State: state})
@@ -65,6 +70,28 @@ func TestAgentCallsCustomer(t *testing.T) {
 		if r.DurationS != 60 || r.SIPStatus != 200 || r.WACID != "wacid.B" || r.Direction != outbound || len(r.Agents) != 1 {
 			t.Errorf("record is %+v", r)
 		}
+	})
+}
+
+func TestCallerMovesItsAudioAtOnce(t *testing.T) {
+	rehearseOut(t, func(s *rehearsal) {
+		s.callerLeg().offered = true // the answer is in the ACK
+		s.start()
+		s.sdpAnswer()
+		s.status(whatsapp.Ringing)
+		s.status(whatsapp.Accepted)
+		h := s.callerLeg().handling(config.Trunk{})
+		h.Notify(sip.Acked{SDP: []byte("first")})
+		if _, err := h.Reoffer([]byte("moved")); err != nil {
+			t.Fatal(err)
+		}
+		s.phase(Active)
+		if got := s.audio.sockets[0].said.Load(); got != "moved" {
+			t.Errorf("audio goes where %q says, want the re-INVITE's place", got)
+		}
+		s.metaEnds(0)
+		s.caller(sip.ByeDone{})
+		s.ended(Hangup, "customer")
 	})
 }
 

@@ -130,7 +130,7 @@ func TestCodecChangesInTheCall(t *testing.T) {
 			_, err = p.rtp.WriteToUDPAddrPort(data, p.to)
 			return err
 		})
-		emptied(p)
+		drained(t, p)
 		talk.open()
 		listener := newEar(620)
 		far.setSink(listener, Format{Rate: narrowRate})
@@ -160,15 +160,17 @@ func TestCodecChangesInTheCall(t *testing.T) {
 	wantStream(t, Opus, w.sent())
 }
 
-// emptied takes away what was sent before.
-func emptied(p *pbx) {
+// drained takes away what was sent before.
+func drained(t *testing.T, p *pbx) {
+	t.Helper()
 	var buf [maxDatagram]byte
-	for {
+	for range underWay {
 		p.rtp.SetReadDeadline(time.Now().Add(time.Millisecond))
 		if _, _, err := p.rtp.ReadFromUDPAddrPort(buf[:]); err != nil {
 			return
 		}
 	}
+	t.Fatal("the packets do not end")
 }
 
 // Keys cross between clocks of 8 and 48 kHz with their length.

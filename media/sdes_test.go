@@ -450,10 +450,9 @@ func TestRekey(t *testing.T) {
 	// Without encryption from now on, where that is allowed.
 	mustReoffer(t, s, p.sdp("8 101"))
 	p.pbx.say()
-	const underWay = 50 // encrypted ones, longer by their seal
 	for n := 0; ; n++ {
 		pkt, _ := p.pbx.hear()
-		if len(pkt.Payload) == 160 {
+		if len(pkt.Payload) == 160 { // encrypted ones are longer by their seal
 			break
 		}
 		if n == underWay {

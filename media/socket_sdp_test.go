@@ -181,7 +181,10 @@ func TestHoldAndResume(t *testing.T) {
 			t.Errorf("%s: the codec changed to %v", step.what, s.Codec())
 		}
 		if step.sends {
-			for {
+			for n := 0; ; n++ {
+				if n == underWay {
+					t.Fatalf("%s: %d packets, and none that begins anew", step.what, n)
+				}
 				pkt, _ := p.hear()
 				if step := pkt.SequenceNumber - last.SequenceNumber; step != 1 {
 					t.Errorf("number steps by %d", step)
@@ -194,7 +197,7 @@ func TestHoldAndResume(t *testing.T) {
 				}
 			}
 		} else {
-			last = drainRTP(p, last)
+			last = drainRTP(t, p, last)
 		}
 	}
 	if got := string(mustReoffer(t, s, nil)); !strings.Contains(got, "RTP/AVP 0 8 101\r\n") {
@@ -226,15 +229,22 @@ func mustReoffer(t *testing.T, s *Socket, offer []byte) []byte {
 	return answer
 }
 
+// underWay is more packets than can be on their way to the PBX when the call
+// changes: ten seconds of audio.
+const underWay = 500
+
 // drainRTP reads what was under way when the hold began.
-func drainRTP(p *pbx, last rtp.Packet) rtp.Packet {
-	for {
+func drainRTP(t *testing.T, p *pbx, last rtp.Packet) rtp.Packet {
+	t.Helper()
+	for range underWay {
 		n, ok := p.poll()
 		if !ok {
 			return last
 		}
 		last = n
 	}
+	t.Fatal("the audio goes on in spite of the hold")
+	return last
 }
 
 // FuzzSocketSDP: no description breaks us, and every answer is legal for its

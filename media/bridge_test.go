@@ -139,7 +139,7 @@ func TestSwap(t *testing.T) {
 		}
 		talk(50)
 		bridge.Swap(B, other)
-		one.ear.meter = tone.NewMeter(narrowRate, 620, 850)
+		one.ear.listen(narrowRate, 620, 850)
 		two.ear.meter.Reset()
 		talk(50)
 		if _, heard := one.ear.meter.Level(850); !heard {

@@ -98,7 +98,7 @@ func TestG722OnTheSocket(t *testing.T) {
 	e := pbxEngine(t, nil)
 	s := pbxSocket(t, e, func(o *SocketOptions) { o.Codecs = []string{"G722", "PCMA"} })
 	listener := newEar()
-	listener.meter = tone.NewMeter(wideRate, 5000)
+	listener.listen(wideRate, 5000)
 	s.SetSink(listener, Format{Rate: wideRate})
 	p := newPBX(t, "127.0.0.1")
 	p.to = s.testAddr()

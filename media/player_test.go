@@ -185,9 +185,7 @@ func TestRingbackGivesWayToTheBridge(t *testing.T) {
 		bridge, left, right, one, two := testCall(t, Opus, PCMA)
 		clock, _ := testPacer(t)
 		player := newPlayer(clock, right, Ringback())
-		two.ear.mu.Lock()
-		two.ear.meter = tone.NewMeter(narrowRate, ringbackPitch, 440)
-		two.ear.mu.Unlock()
+		two.ear.listen(narrowRate, ringbackPitch, 440)
 		player.Start()
 		time.Sleep(800 * time.Millisecond)
 		if _, heard := two.ear.meter.Level(ringbackPitch); !heard {

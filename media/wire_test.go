@@ -119,7 +119,7 @@ func (e *ear) Push(f *Frame) {
 	}
 }
 
-// listen forgets what was heard, and listens at another rate.
+// listen puts another meter in the place of the one that listened so far.
 func (e *ear) listen(rate int, freqs ...float64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

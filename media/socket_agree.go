@@ -100,9 +100,7 @@ func (s *Socket) agree(sec *section, asked bool) (*agreement, error) {
 		return nil, err
 	}
 	_, mux := sec.own("rtcp-mux")
-	if mux = mux && asked; mux {
-		a.path.mux = true
-	}
+	a.path.mux = mux && asked
 	if err := s.agreeCodec(sec, a); err != nil {
 		return nil, err
 	}

@@ -181,21 +181,9 @@ func (s *Socket) Reoffer(offer []byte) ([]byte, error) {
 // apply makes an agreement the one that counts.
 func (s *Socket) apply(a *agreement) error {
 	o := &s.session
-	seal, open := o.seal, o.open
-	if a.remote == nil {
-		seal, open = nil, nil
-	} else if seal == nil || !a.local.same(o.local) || !a.remote.same(o.remote) {
-		var err error
-		if !a.local.same(o.local) || seal == nil {
-			if seal, err = newSealer(a.local); err != nil {
-				return fmt.Errorf("keys: %w", err)
-			}
-		}
-		if !a.remote.same(o.remote) || open == nil {
-			if open, err = newOpener(a.remote, open); err != nil {
-				return fmt.Errorf("keys: %w", err)
-			}
-		}
+	seal, open, err := o.ciphers(a)
+	if err != nil {
+		return fmt.Errorf("keys: %w", err)
 	}
 	if a.codec == Opus {
 		s.sender.limit(a.limits)
@@ -220,6 +208,25 @@ func (s *Socket) apply(a *agreement) error {
 		(*changed)()
 	}
 	return nil
+}
+
+// ciphers are those of an agreement: the ones in use go on where their keys do.
+func (o *session) ciphers(a *agreement) (seal *sealer, open *opener, err error) {
+	if a.remote == nil {
+		return nil, nil, nil
+	}
+	seal, open = o.seal, o.open
+	if seal == nil || !a.local.same(o.local) {
+		if seal, err = newSealer(a.local); err != nil {
+			return nil, nil, err
+		}
+	}
+	if open == nil || !a.remote.same(o.remote) {
+		if open, err = newOpener(a.remote, open); err != nil {
+			return nil, nil, err
+		}
+	}
+	return seal, open, nil
 }
 
 // move says where packets go from now on. What was learned of the far end's

@@ -84,7 +84,7 @@ func wantLegalSection(t *testing.T, offered, s *section) {
 }
 
 // What PBXs offer, and what it comes to for a trunk with each codec in the order
-// opus, G722, PCMA, PCMU. HERE is the PBX's address.
+// opus, G722, PCMA, PCMU.
 func TestAnswers(t *testing.T) {
 	const (
 		opus   = "a=rtpmap:107 opus/48000/2\n"

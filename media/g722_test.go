@@ -63,7 +63,7 @@ func TestG722WithoutRoom(t *testing.T) {
 	}
 }
 
-// Wide audio stays wide through the bridge: 6 kHz cannot pass a telephone.
+// Wide audio stays wide through the bridge: 5 kHz cannot pass a telephone.
 func TestWideAudioBothWays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bridge, left, right, one, two := testCall(t, Opus, G722)

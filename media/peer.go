@@ -29,9 +29,10 @@ type PeerOptions struct {
 }
 
 // Peer is the WhatsApp leg's audio: ICE, DTLS-SRTP and one stream in each
-// direction, of Opus, or of G.711 where Meta has it for the number. It is described once, by Answer or by Offer and SetAnswer, and
-// never renegotiated. Connected and Failed tell how it goes; silence of the
-// customer is never a failure.
+// direction, of Opus, or of G.711 where Meta has it for the number. It is
+// described once, by Answer or by Offer and SetAnswer, and never renegotiated.
+// Connected and Failed tell how it goes; silence of the customer is never a
+// failure.
 type Peer struct {
 	engine  *Engine
 	log     *slog.Logger

@@ -391,8 +391,8 @@ func TestLearnedAfterAuthentication(t *testing.T) {
 	p.hear()
 }
 
-// A new key in a re-INVITE starts anew, the same one goes on: with more packets
-// than one roll of the sequence number both ways.
+// A new key in a re-INVITE starts anew, the same one goes on, also after the
+// PBX's sequence number has rolled over.
 func TestRekey(t *testing.T) {
 	e := pbxEngine(t, nil)
 	s := pbxSocket(t, e, func(o *SocketOptions) { o.Secure = SecureOptional })

@@ -37,10 +37,9 @@ type person struct {
 
 // Erase forgets a customer, who is named by number, by id or by both; what was
 // seen of the other belongs to it. Records of calls stay, without the customer;
-// their traces go.
-// The ledger keeps what the limits need, under a keyed hash. The error while a
-// call with the customer is not over at both ends is ErrLive; then nothing is
-// forgotten.
+// their traces go. The ledger keeps what the limits need, under a keyed hash. The
+// error while a call with the customer is not over at both ends is ErrLive; then
+// nothing is forgotten.
 func (db *DB) Erase(ctx context.Context, who whatsapp.Callee) (gone Erased, names []whatsapp.Callee, err error) {
 	who = bare(who)
 	if who == (whatsapp.Callee{}) {

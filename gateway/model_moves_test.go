@@ -46,11 +46,11 @@ var (
 			case a == 1 && r.w.rel.Leg != 0:
 				r.noteRelief(n)
 			case r.w.scene == sceneInbound:
-				r.noteOut(a, n)
+				r.noteOut(&r.w.so[a], &r.w.so[a].dialled, &r.ports[a], n)
 			case r.w.scene == sceneOutbound:
 				r.noteIn(n)
 			case r.w.scene == sceneClicked:
-				r.noteAgent(n)
+				r.noteOut(&r.w.su, &r.w.su.dialled, &r.ports[0], n)
 			}
 		},
 	}
@@ -314,9 +314,9 @@ func (r *runner) userMoves(ms []move) []move {
 	return ms
 }
 
-// noteOut gives an egress leg the news of its session.
-func (r *runner) noteOut(i uint8, n note) {
-	l, p := &r.w.so[i], &r.ports[i]
+// notePhone gives a phone that we dial the news of its session. unusable takes an
+// answer whose SDP we cannot use.
+func notePhone(l phoneTable, p sipPort, n note, unusable func()) {
 	switch n {
 	case notePrepared:
 		l.prepared(p)
@@ -325,7 +325,7 @@ func (r *runner) noteOut(i uint8, n note) {
 	case noteAccepted:
 		l.accepted(p)
 	case noteUnusable:
-		unusable(r, &l.dialled, func() { l.accepted(p) })
+		unusable()
 	case noteRefused:
 		l.refused(Busy, p)
 	case noteDeclined:
@@ -338,15 +338,31 @@ func (r *runner) noteOut(i uint8, n note) {
 	}
 }
 
-// unusable is an answer whose SDP we cannot use: the call ends, and with it the
-// leg.
-func unusable(r *runner, l *dialled, accepted func()) {
-	if l.Closed || l.WantEnd {
-		accepted()
-		return
-	}
-	l.unusable()
-	r.emit(stopped{NoCodec})
+// noteOut gives an egress leg, or the agent's phone, the news of its session. An
+// answer that we cannot use ends the call, and with it the leg.
+func (r *runner) noteOut(l phoneTable, line *dialled, p sipPort, n note) {
+	notePhone(l, p, n, func() {
+		if line.Closed || line.WantEnd {
+			l.accepted(p)
+			return
+		}
+		l.unusable()
+		r.emit(stopped{NoCodec})
+	})
+}
+
+// noteRelief gives a phone that is to take the place of another the news of its
+// session. An answer that we cannot use ends nothing but that phone.
+func (r *runner) noteRelief(n note) {
+	l, p := &r.w.rel, &r.ports[1]
+	notePhone(l, p, n, func() {
+		if l.Closed || l.WantEnd {
+			l.accepted(p)
+			return
+		}
+		l.unusable()
+		l.hangup(NoCodec, p)
+	})
 }
 
 // noteIn gives the ingress leg the news of its session.
@@ -362,59 +378,5 @@ func (r *runner) noteIn(n note) {
 	case noteHungup, noteByeDone:
 		l.hungup(p)
 	case noNote, notePrepared, noteRinging, noteAccepted, noteUnusable, noteRefused, noteDeclined, noteFailed:
-	}
-}
-
-// noteRelief gives a phone that is to take the place of another the news of its
-// session.
-func (r *runner) noteRelief(n note) {
-	l, p := &r.w.rel, &r.ports[1]
-	switch n {
-	case notePrepared:
-		l.prepared(p)
-	case noteRinging:
-		l.ringing(p)
-	case noteAccepted:
-		l.accepted(p)
-	case noteUnusable:
-		if l.Closed || l.WantEnd {
-			l.accepted(p)
-			return
-		}
-		l.unusable()
-		l.hangup(NoCodec, p)
-	case noteRefused:
-		l.refused(Busy, p)
-	case noteDeclined:
-		l.refused(Declined, p)
-	case noteFailed:
-		l.refused(Unreachable, p)
-	case noteHungup, noteByeDone:
-		l.hungup(p)
-	case noNote, noteCancelled, noteAcked, noteNoAck:
-	}
-}
-
-// noteAgent gives the agent's leg the news of its session.
-func (r *runner) noteAgent(n note) {
-	l, p := &r.w.su, &r.ports[0]
-	switch n {
-	case notePrepared:
-		l.prepared(p)
-	case noteRinging:
-		l.ringing(p)
-	case noteAccepted:
-		l.accepted(p)
-	case noteUnusable:
-		unusable(r, &l.dialled, func() { l.accepted(p) })
-	case noteRefused:
-		l.refused(Busy, p)
-	case noteDeclined:
-		l.refused(Declined, p)
-	case noteFailed:
-		l.refused(Unreachable, p)
-	case noteHungup, noteByeDone:
-		l.hungup(p)
-	case noNote, noteCancelled, noteAcked, noteNoAck:
 	}
 }

@@ -28,7 +28,7 @@ const modelLimit = 5 * time.Minute
 var files = []string{
 	"phase.go", "event.go", "plan.go", "cause.go", "machine.go", "leg.go", "leg_graph.go", "leg_sip.go", "handover.go",
 	"model_test.go", "model_runner_test.go", "model_actions_test.go", "model_quiet_test.go", "model_explore_test.go",
-	"model_world_test.go", "model_moves_test.go", "race_on_test.go", "race_off_test.go",
+	"model_world_test.go", "model_cloud_test.go", "model_moves_test.go", "race_on_test.go", "race_off_test.go",
 }
 
 func main() {

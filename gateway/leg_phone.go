@@ -42,27 +42,6 @@ type trunkPhone struct {
 	over       bool
 }
 
-// phoneTable is what the tables of calls that we place on a trunk have in
-// common.
-type phoneTable interface {
-	dial(p sipPort)
-	hangup(c Cause, p sipPort)
-	prepared(p sipPort)
-	proceeding(p sipPort)
-	ringing(p sipPort)
-	accepted(p sipPort)
-	unusable()
-	refused(c Cause, p sipPort)
-	hungup(p sipPort)
-	slow() bool
-}
-
-var (
-	_ phoneTable = (*sipEgress)(nil)
-	_ phoneTable = (*summonedIngress)(nil)
-	_ phoneTable = (*relief)(nil)
-)
-
 func (l *trunkPhone) name() string { return sideSIP }
 
 func (l *trunkPhone) dial()                 { l.table.dial(l.port) }

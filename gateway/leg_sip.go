@@ -130,6 +130,27 @@ func (l *dialled) hungup() news { return l.end() }
 // slow means that the far end may take as long as its timers allow.
 func (l *dialled) slow() bool { return !l.Closed && l.CancelSent && !l.Up }
 
+// phoneTable is what the tables of calls that we place on a trunk have in
+// common.
+type phoneTable interface {
+	dial(p sipPort)
+	hangup(c Cause, p sipPort)
+	prepared(p sipPort)
+	proceeding(p sipPort)
+	ringing(p sipPort)
+	accepted(p sipPort)
+	unusable()
+	refused(c Cause, p sipPort)
+	hungup(p sipPort)
+	slow() bool
+}
+
+var (
+	_ phoneTable = (*sipEgress)(nil)
+	_ phoneTable = (*summonedIngress)(nil)
+	_ phoneTable = (*relief)(nil)
+)
+
 // sipEgress is a call that we place on a trunk for a WhatsApp user.
 type sipEgress struct {
 	Leg uint8

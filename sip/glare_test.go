@@ -59,7 +59,7 @@ func TestFailedOfferLeavesTheSessionAsItWas(t *testing.T) {
 		s, p := bubble(t, halfHour)
 		o := call()
 		o.Reoffer = func([]byte) ([]byte, error) { return nil, errNoReoffer }
-		c, e, invite := dial(t, s, p, o)
+		_, e, invite := dial(t, s, p, o)
 		p.reply(invite, 200, "a", p.contact(), weDo, "", "v=0 answer")
 		next[Accepted](e)
 		p.want("ACK")
@@ -86,7 +86,6 @@ func TestFailedOfferLeavesTheSessionAsItWas(t *testing.T) {
 		p.wantThat("200", func(m *message) bool { return m.get("CSeq") == "12 BYE" })
 		next[Hungup](e)
 		gone(t, s)
-		_ = c
 	})
 }
 

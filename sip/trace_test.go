@@ -41,7 +41,7 @@ func (b *traceBook) take(m Traced) {
 // want waits until a line is there as often as that.
 func (b *traceBook) want(line string, times int) {
 	b.t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(patience)
 	for {
 		b.mu.Lock()
 		n := 0

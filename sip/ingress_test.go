@@ -32,8 +32,14 @@ func newDesk(t *testing.T, trunk ...func(*peer) config.Trunk) *desk {
 	for _, f := range trunk {
 		made = f(p)
 	}
-	d := &desk{peer: p, s: newTestServer(t, quick(), made), calls: make(chan *incomingTest, 1024)}
-	serve(t, d.s, func(c *Session, in Incoming) {
+	return deskOf(t, newTestServer(t, quick(), made), p)
+}
+
+// deskOf is newDesk for a server and its peer that there are.
+func deskOf(t *testing.T, s *Server, p *peer) *desk {
+	t.Helper()
+	d := &desk{peer: p, s: s, calls: make(chan *incomingTest, 1024)}
+	serve(t, s, func(c *Session, in Incoming) {
 		call := &incomingTest{c, in, newEvents(t)}
 		c.Bind(Handling{
 			Notify: call.events.notify, Call: "K7", Reoffer: func(offer []byte) ([]byte, error) { return offer, nil },
@@ -43,8 +49,9 @@ func newDesk(t *testing.T, trunk ...func(*peer) config.Trunk) *desk {
 	return d
 }
 
-// serve runs Serve until the test ends, and returns once calls are taken.
-func serve(t *testing.T, s *Server, incoming func(*Session, Incoming)) {
+// serve runs Serve until stop or the test ends it, and returns once calls are
+// taken.
+func serve(t *testing.T, s *Server, incoming func(*Session, Incoming)) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -54,10 +61,12 @@ func serve(t *testing.T, s *Server, incoming func(*Session, Incoming)) {
 			t.Errorf("serve: %v", err)
 		}
 	}()
-	t.Cleanup(func() { cancel(); <-done })
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
 	for !s.serving.Load() {
 		time.Sleep(time.Millisecond)
 	}
+	return stop
 }
 
 // outside builds a request outside any dialog; lines replace or add headers, a

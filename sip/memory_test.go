@@ -117,18 +117,6 @@ func bubble(t *testing.T, change func(*config.Trunk)) (*Server, *peer) {
 	return s, p
 }
 
-// deskOf makes a desk of a server and its peer.
-func deskOf(t *testing.T, s *Server, p *peer) *desk {
-	t.Helper()
-	d := &desk{peer: p, s: s, calls: make(chan *incomingTest, 16)}
-	serve(t, s, func(c *Session, in Incoming) {
-		call := &incomingTest{c, in, newEvents(t)}
-		c.Bind(Handling{Notify: call.events.notify, Call: "K7", Reoffer: func(offer []byte) ([]byte, error) { return offer, nil }})
-		d.calls <- call
-	})
-	return d
-}
-
 // attach gives a server a socket, and lets it read.
 func (n *memoryNet) attach(t *testing.T, s *Server, addr netip.AddrPort) {
 	t.Helper()

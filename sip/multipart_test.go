@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -33,7 +34,7 @@ func TestBodyOfParts(t *testing.T) {
 		{"none", `multipart/mixed;boundary=cut`, mixed(partISUP), "415"},
 		{"what must be understood", `multipart/mixed;boundary=cut`, mixed(partSDP, partMust), "415"},
 		{"for something else", `multipart/mixed;boundary=cut`, mixed("Content-Disposition: early-session\r\n" + partSDP), "415"},
-		{"too many", `multipart/mixed;boundary=cut`, mixed(append(slicesOf(partIcon, maxParts), partSDP)...), "415"},
+		{"too many", `multipart/mixed;boundary=cut`, mixed(append(slices.Repeat([]string{partIcon}, maxParts), partSDP)...), "415"},
 		{"no boundary", `multipart/mixed`, mixed(partSDP), "415"},
 		{"cut off", `multipart/mixed;boundary=cut`, "--cut\r\n" + partSDP, "415"},
 		{"a choice", `multipart/alternative;boundary=cut`, mixed(partSDP), "415"},
@@ -62,14 +63,6 @@ func TestBodyOfParts(t *testing.T) {
 			})
 		})
 	}
-}
-
-func slicesOf(s string, n int) []string {
-	all := make([]string, n)
-	for i := range all {
-		all[i] = s
-	}
-	return all
 }
 
 func TestAnswerOfParts(t *testing.T) {

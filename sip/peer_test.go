@@ -284,13 +284,20 @@ func dial(t *testing.T, s *Server, p *peer, o Outgoing) (*Session, *events, *mes
 	if o.Target == "" {
 		o.Target = "sip:" + p.addr().String()
 	}
+	c, e := placed(t, s, o)
+	return c, e, p.want("INVITE")
+}
+
+// placed places a call to its target.
+func placed(t *testing.T, s *Server, o Outgoing) (*Session, *events) {
+	t.Helper()
 	e := newEvents(t)
 	c, err := s.Prepare(o, e.notify)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.Start()
-	return c, e, p.want("INVITE")
+	return c, e
 }
 
 // setUp brings a call up to its ACK.

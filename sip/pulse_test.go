@@ -31,12 +31,7 @@ func TestFlowThatFallsSilentIsLeft(t *testing.T) {
 	p.mute.Store(true)
 	o := call()
 	o.Target = p.uri()
-	e := newEvents(t)
-	call, err := s.Prepare(o, e.notify)
-	if err != nil {
-		t.Fatal(err)
-	}
-	call.Start()
+	_, e := placed(t, s, o)
 	p.want("INVITE")
 	<-c.gone
 	if got := next[Failed](e); !errors.Is(got.Err, ErrTransport) || !errors.Is(got.Err, errNoPong) {

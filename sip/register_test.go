@@ -1,7 +1,6 @@
 package sip
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -24,22 +23,6 @@ func loginTo(p *peer) config.Trunk {
 	return trunk
 }
 
-// served runs a server until the test or stop ends it.
-func served(t *testing.T, s *Server, incoming func(*Session, Incoming)) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := s.Serve(ctx, incoming); err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	}()
-	stop = func() { cancel(); <-done }
-	t.Cleanup(stop)
-	return stop
-}
-
 func registeredAs(t *testing.T, s *Server) float64 {
 	t.Helper()
 	return count(t, s.metrics.bindings)
@@ -48,7 +31,7 @@ func registeredAs(t *testing.T, s *Server) float64 {
 func TestRegistration(t *testing.T) {
 	p := newPeer(t)
 	s := newTestServer(t, quick(), loginTo(p))
-	stop := served(t, s, func(*Session, Incoming) {})
+	stop := serve(t, s, func(*Session, Incoming) {})
 	first := p.want("REGISTER")
 	contact := "<sip:wagate@" + s.Addr("udp").String() + ">;expires=300"
 	for name, want := range map[string]string{"Contact": contact, "expires": "300", "To": "<sip:gw@127.0.0.1>", "Supported": "path, outbound"} {
@@ -126,7 +109,7 @@ func TestRegistrationGivesUpSlowly(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { s.Close() })
-			served(t, s, func(*Session, Incoming) {})
+			serve(t, s, func(*Session, Incoming) {})
 			var at []time.Time
 			for n := range row.asked + 1 {
 				m := p.want("REGISTER")
@@ -146,7 +129,7 @@ func TestRegistrationGivesUpSlowly(t *testing.T) {
 func TestRegistrationTakesTheLeastTime(t *testing.T) {
 	p := newPeer(t)
 	s := newTestServer(t, quick(), loginTo(p))
-	served(t, s, func(*Session, Incoming) {})
+	serve(t, s, func(*Session, Incoming) {})
 	p.reply(p.want("REGISTER"), 423, "r", "Min-Expires: 1800")
 	again := p.want("REGISTER")
 	if got := again.get("expires"); got != "1800" {
@@ -163,7 +146,7 @@ func TestRegistrationFollowsReload(t *testing.T) {
 	p := newPeer(t)
 	trunk := loginTo(p)
 	s := newTestServer(t, quick(), trunk)
-	served(t, s, func(*Session, Incoming) {})
+	serve(t, s, func(*Session, Incoming) {})
 	p.reply(p.want("REGISTER"), 200, "r", "Expires: 3600", "Service-Route: <sip:edge@"+p.addr().String()+";lr>")
 	until(t, func() bool { return registeredAs(t, s) == 1 })
 	trunk.MaxCalls++ // means nothing to the registrar
@@ -217,7 +200,7 @@ func TestServiceRoute(t *testing.T) {
 			trunk := loginTo(p)
 			trunk.Register.Registrar = "sip:" + registrar.addr().String()
 			s := newTestServer(t, quick(), trunk)
-			served(t, s, func(*Session, Incoming) {})
+			serve(t, s, func(*Session, Incoming) {})
 			in := func(text string) string { return strings.ReplaceAll(text, "REGISTRAR", registrar.addr().String()) }
 			lines := []string{"Expires: 3600"}
 			if row.header != "" {
@@ -227,12 +210,7 @@ func TestServiceRoute(t *testing.T) {
 			until(t, func() bool { return registeredAs(t, s) == 1 })
 			o := call()
 			o.Target = "sip:" + p.addr().String()
-			e := newEvents(t)
-			c, err := s.Prepare(o, e.notify)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.Start()
+			_, e := placed(t, s, o)
 			at := p
 			if row.hop == "registrar" {
 				at = registrar
@@ -260,7 +238,7 @@ func TestRegistrarMayCall(t *testing.T) {
 	trunk.Register.Registrar = "sip:" + registrar.addr().String()
 	s := newTestServer(t, quick(), trunk)
 	calls := make(chan Incoming, 1)
-	served(t, s, func(c *Session, in Incoming) {
+	serve(t, s, func(c *Session, in Incoming) {
 		calls <- in
 		c.Bind(Handling{Notify: func(Event) {}})
 		c.Refuse(486, Reason{}, 0)
@@ -291,7 +269,7 @@ func TestRegistrationFollowsItsConnection(t *testing.T) {
 	trunk := loginTo(newPeer(t))
 	trunk.Targets = []config.Target{{URI: p.uri()}}
 	s := serverOn(t, quick(), []string{"tcp://127.0.0.1:0"}, trunk)
-	served(t, s, func(*Session, Incoming) {})
+	serve(t, s, func(*Session, Incoming) {})
 	first := p.want("REGISTER")
 	if c := first.get("Contact"); !strings.Contains(c, `;reg-id=1;+sip.instance="<urn:uuid:`) {
 		t.Errorf("Contact is %s", c)

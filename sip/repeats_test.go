@@ -96,13 +96,7 @@ func (r *recorder) place() (*Session, *events) {
 	r.t.Helper()
 	o := call()
 	o.Target = r.target
-	e := newEvents(r.t)
-	c, err := r.s.Prepare(o, e.notify)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	c.Start()
-	return c, e
+	return placed(r.t, r.s, o)
 }
 
 // every lists an event at these seconds.

@@ -56,12 +56,7 @@ func TestCallOverTLS(t *testing.T) {
 			s := tlsServer(t, ca.good(), ca, uri, nil)
 			o := call()
 			o.Target = uri
-			e := newEvents(t)
-			c, err := s.Prepare(o, e.notify)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.Start()
+			c, e := placed(t, s, o)
 			invite := p.want("INVITE")
 			contact := "<sip:wagate@" + s.Addr("tls").String() + ";transport=tls>"
 			request := "sip:600@" + p.addr().String() + ";transport=tls"
@@ -99,12 +94,7 @@ func TestTLSContactInTheClear(t *testing.T) {
 	s := tlsServer(t, ca.good(), ca, p.uri(), nil)
 	o := call()
 	o.Target = p.uri()
-	e := newEvents(t)
-	c, err := s.Prepare(o, e.notify)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Start()
+	c, e := placed(t, s, o)
 	p.want("INVITE").reply(200, field{"Contact", "<sip:phone@" + udp.addr().String() + ";transport=udp>"})
 	next[Accepted](e)
 	p.want("ACK")
@@ -155,12 +145,7 @@ func TestTLSRefusals(t *testing.T) {
 			s := tlsServer(t, ca.good(), ca, uri, nil)
 			o := call()
 			o.Target = uri
-			e := newEvents(t)
-			c, err := s.Prepare(o, e.notify)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.Start()
+			_, e := placed(t, s, o)
 			if row.want == "" {
 				p.want("INVITE").reply(486)
 				next[Refused](e)
@@ -330,12 +315,7 @@ func TestCertificatesAreReloaded(t *testing.T) {
 	s := tlsServer(t, files, before, p.uri(), func(t *config.Trunk) { t.TLS = trunkFiles; trunk = *t })
 	o := call()
 	o.Target = p.uri()
-	e := newEvents(t)
-	c, err := s.Prepare(o, e.notify)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Start()
+	c, e := placed(t, s, o)
 	invite := p.want("INVITE")
 	invite.reply(200, p.contact())
 	next[Accepted](e)
@@ -376,12 +356,7 @@ func TestCertificatesAreReloaded(t *testing.T) {
 
 	// A new call meets the new CA, which does not know the phone's certificate;
 	// the call of before ends on its own connection.
-	e2 := newEvents(t)
-	c2, err := s.Prepare(o, e2.notify)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c2.Start()
+	_, e2 := placed(t, s, o)
 	var fault *TLSError
 	if failed := next[Failed](e2); !errors.As(failed.Err, &fault) {
 		t.Errorf("a new call after the change of CA: %v", failed.Err)

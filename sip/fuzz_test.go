@@ -18,6 +18,7 @@ func seeds(f *testing.F) {
 	f.Add([]byte("INVITE tel:+34600 SIP/2.0\r\n" + head + "INVITE\r\nContact: <sip:a@[::1]:5>;x=\"y\r\n"))
 	f.Add([]byte("SIP/2.0 401 No\r\n" + head + "INVITE\r\nWWW-Authenticate: Digest realm=\"x\", nonce=\"y\", qop=\"auth\"\r\nReason: Q.850;cause=17;text=\"x\\\"\"\r\n\r\n"))
 	f.Add([]byte("TO :\r\n sip:x\r\nv:  SIP  / 2.0  / TCP     spindle.example.com   ;\r\n  branch  =   z9hG4bK9ikj8  ,\r\n SIP  /    2.0   / UDP  192.168.255.111   ; branch=\r\n z9hG4bK30239"))
+	read4475 := reader4475(f)
 	for _, h := range rfc4475 {
 		f.Add(read4475(f, h.name))
 	}

@@ -10,11 +10,21 @@ import (
 	"wagate/config"
 )
 
+// needIPv6 skips a test where the machine has no IPv6.
+func needIPv6(t *testing.T) {
+	t.Helper()
+	c, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
+	if err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	}
+	c.Close()
+}
+
 // TestCallOverIPv6: both ways, with brackets wherever an address stands.
 func TestCallOverIPv6(t *testing.T) {
+	needIPv6(t)
 	p := newPeerAt(t, net.IPv6loopback)
-	trunk := trunkTo(p)
-	s := serverOn(t, quick(), []string{"udp://[::1]:0"}, trunk)
+	s := serverOn(t, quick(), []string{"udp://[::1]:0"}, trunkTo(p))
 	c, e, invite := setUp(t, s, p, call())
 	local := s.Addr("udp").String()
 	for name, want := range map[string]string{"Via": "SIP/2.0/UDP " + local + ";", "Contact": "<sip:wagate@" + local + ">", "From": `"Ana" <sip:+34600111222@[::1]>;tag=`} {
@@ -47,6 +57,7 @@ func TestCallOverIPv6(t *testing.T) {
 
 // TestTLSOverIPv6: the certificate names the address.
 func TestTLSOverIPv6(t *testing.T) {
+	needIPv6(t)
 	ca := newAuthority(t, "ca")
 	p := newPhoneAt(t, "[::1]:0", &tls.Config{Certificates: []tls.Certificate{pairOf(t, ca.issue(time.Now().Add(time.Hour), "::1"))}})
 	trunk := config.Trunk{Name: "pbx", Targets: []config.Target{{URI: p.uri()}}, CallerFormat: "e164", FromUser: "caller", TLS: config.TLS{CA: ca.file}}
@@ -59,12 +70,7 @@ func TestTLSOverIPv6(t *testing.T) {
 	t.Cleanup(func() { s.Close() })
 	o := call()
 	o.Target = p.uri()
-	e := newEvents(t)
-	c, err := s.Prepare(o, e.notify)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Start()
+	_, e := placed(t, s, o)
 	invite := p.want("INVITE")
 	if want := "<sip:wagate@" + s.Addr("tls").String() + ";transport=tls>"; invite.get("Contact") != want {
 		t.Errorf("Contact is %s, want %s", invite.get("Contact"), want)

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -101,25 +102,28 @@ var rfc5118 = []hard{
 	{name: "4.10-two-colons", want: "200", why: "the same address as it should be"},
 }
 
-// read4475 returns a message of RFC 4475, which sipgo carries for its own tests.
-func read4475(tb testing.TB, name string) []byte {
+// reader4475 reads messages of RFC 4475, which sipgo carries for its own tests.
+func reader4475(tb testing.TB) func(tb testing.TB, name string) []byte {
 	tb.Helper()
 	dir, err := exec.CommandContext(tb.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/emiago/sipgo").Output()
 	if err != nil {
 		tb.Fatalf("where is sipgo? %v", err)
 	}
-	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), "sip/testdata/torture/*", name+".dat"))
-	if err != nil || len(files) == 0 {
-		tb.Fatalf("no message %s: %v", name, err)
+	return func(tb testing.TB, name string) []byte {
+		tb.Helper()
+		files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), "sip/testdata/torture/*", name+".dat"))
+		if err != nil || len(files) == 0 {
+			tb.Fatalf("no message %s: %v", name, err)
+		}
+		data, err := os.ReadFile(files[0])
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if name == "baddn" { // the copy has lost the RFC's empty line
+			data = append(data, "\r\n"...)
+		}
+		return data
 	}
-	data, err := os.ReadFile(files[0])
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if name == "baddn" { // the copy has lost the RFC's empty line
-		data = append(data, "\r\n"...)
-	}
-	return data
 }
 
 func read5118(tb testing.TB, name string) []byte {
@@ -137,16 +141,12 @@ func TestRFC4475(t *testing.T) {
 		t.Errorf("%d messages, the RFC has 49", len(rfc4475))
 	}
 	// Without rport an answer goes to Via's port, which is the default one.
-	tormented(t, rfc4475, read4475, "127.0.0.1", "127.44.75.1", defaultPort, 5050)
+	tormented(t, rfc4475, reader4475(t), "127.0.0.1", "127.44.75.1", defaultPort, 5050)
 }
 
 // TestRFC5118 plays RFC 5118 on the wire.
 func TestRFC5118(t *testing.T) {
-	if c, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback}); err != nil {
-		t.Skipf("no IPv6 here: %v", err)
-	} else {
-		c.Close()
-	}
+	needIPv6(t)
 	tormented(t, rfc5118, read5118, "::1", "::1", defaultPort, 6050, 19823)
 }
 
@@ -176,7 +176,7 @@ func tormented(t *testing.T, list []hard, read func(testing.TB, string) []byte, 
 					if proto == "udp" {
 						got = socket.play(t, data, h)
 					} else {
-						want = strings.TrimPrefix(firstOf(h.tcp, h.want), "-")
+						want = strings.TrimPrefix(cmp.Or(h.tcp, h.want), "-")
 						got = overTCP(t, s, from, data, h)
 					}
 					judge(t, data, got, strings.Replace(want, "call", "486", 1), h.why)
@@ -196,13 +196,6 @@ func tormented(t *testing.T, list []hard, read func(testing.TB, string) []byte, 
 			}
 		})
 	}
-}
-
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // judge compares the final answers with what was wanted, and asks of each what

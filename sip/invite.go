@@ -80,8 +80,9 @@ func loose(uri string) string {
 }
 
 const (
-	// maxProofs is how often an INVITE is repeated with credentials: once for a
-	// challenge, once more for one that only says that the nonce was stale.
+	// maxProofs is how often an INVITE or a REGISTER is repeated with credentials:
+	// once for a challenge, once more for one that only says that the nonce was
+	// stale.
 	maxProofs = 2
 	// maxAttempts of one INVITE: the first, those with credentials, and one with
 	// a longer session timer.

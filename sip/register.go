@@ -224,7 +224,7 @@ func (r *registration) ask(ctx context.Context, expires time.Duration) (*message
 		return nil, fmt.Errorf("register: no address for %s", r.trunk.registrar)
 	}
 	var creds field
-	answered, stale, longer := false, false, false
+	proofs, longer := 0, false
 	for {
 		m, err := r.send(ctx, to, expires, creds)
 		switch {
@@ -238,11 +238,12 @@ func (r *registration) ask(ctx context.Context, expires time.Duration) (*message
 			r.expires = least
 			continue
 		}
-		answer, again, ok := r.trunk.authorize(m, "REGISTER", r.uri)
-		if !ok || m.from.addr.Addr() != to.addr.Addr() || (answered && (!again || stale)) {
+		answer, stale, ok := r.trunk.authorize(m, "REGISTER", r.uri)
+		if !ok || m.from.addr.Addr() != to.addr.Addr() || proofs >= maxProofs || (proofs > 0 && !stale) {
 			return m, fmt.Errorf("register: answered %d %s", m.status, printable(m.reason, maxText))
 		}
-		stale, answered, creds = answered, true, answer
+		proofs++
+		creds = answer
 	}
 }
 
@@ -265,25 +266,27 @@ func (r *registration) send(ctx context.Context, to endpoint, expires time.Durat
 	m.add(creds.name, creds.value)
 	m.add("Allow", allow)
 	m.add("User-Agent", userAgent)
-	answer := newMailbox()
-	defer answer.close()
+	type outcome struct {
+		m   *message
+		err error
+	}
+	final := make(chan outcome, 1)
 	r.s.request(r.trunk, m, to, newBranch(), r.s.tm.limit(), func(_ *clientTx, m *message, err error) bool {
-		return answer.put(gotBye{m, err})
-	})
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("register: %w", ctx.Err())
-		case <-r.s.ctx.Done():
-			return nil, ErrClosed
-		case <-answer.wake:
-		}
-		for _, in := range answer.take() {
-			got, _ := in.(gotBye)
-			if got.err != nil || got.m.status >= 200 {
-				return got.m, got.err
+		if err != nil || m.status >= 200 {
+			select {
+			case final <- outcome{m, err}:
+			default: // the first counts
 			}
 		}
+		return true
+	})
+	select {
+	case <-ctx.Done():
+		return nil, fmt.Errorf("register: %w", ctx.Err())
+	case <-r.s.ctx.Done():
+		return nil, ErrClosed
+	case got := <-final:
+		return got.m, got.err
 	}
 }
 

@@ -79,7 +79,7 @@ func (c *Session) peerInfo(in gotRequest) {
 	kind, _, _ := strings.Cut(in.m.get("Content-Type"), ";")
 	kind = strings.ToLower(strings.Trim(kind, " \t"))
 	switch {
-	case kind == "" && len(in.m.body) == 0, kind != "" && len(in.m.body) == 0 && (kind == contentKey || kind == contentRelay):
+	case len(in.m.body) == 0 && (kind == "" || kind == contentKey || kind == contentRelay):
 		in.tx.answer(200)
 		return
 	case kind != contentKey && kind != contentRelay:

@@ -24,7 +24,7 @@ func (s *Server) Prepare(o Outgoing, notify func(Event)) (*Session, error) {
 		return nil, fmt.Errorf("prepare call: target %q is no SIP URI", o.Target)
 	}
 	to, ok := t.place(o.Target)
-	if proxy, proxied := t.viaProxy(); proxied {
+	if proxy, proxied := t.placeOf(isProxy); proxied {
 		to, ok = proxy, true
 	} else if hop, led := t.serviceHop(); ok && led {
 		to = hop

@@ -42,11 +42,7 @@ func (m *message) unpack() bool {
 		return false
 	}
 	m.body = sdp
-	for i := range m.fields {
-		if m.fields[i].name == "Content-Type" {
-			m.fields[i].value = contentSDP
-		}
-	}
+	m.set("Content-Type", contentSDP)
 	return true
 }
 

@@ -128,8 +128,8 @@ func (s *Server) leadsToTrunk(t *trunk, u uri) bool {
 	if u.host == "" || u.scheme == "tel" {
 		return true
 	}
-	if a, err := netip.ParseAddr(strings.Trim(u.host, "[]")); err == nil {
-		return t.allows(a.Unmap()) && !s.isOurs(a.Unmap(), u.port)
+	if a, literal := u.addr(); literal {
+		return t.allows(a) && !s.isOurs(a, u.port)
 	}
 	for _, n := range t.names {
 		if strings.EqualFold(n.uri.host, u.host) {
@@ -144,7 +144,7 @@ func (s *Server) isOurs(a netip.Addr, port int) bool {
 	if port == 0 {
 		port = defaultPort
 	}
-	at := netip.AddrPortFrom(a, uint16(port)) //nolint:gosec // splitHost has checked it
+	at := addrPort(a, port)
 	for _, proto := range []string{"udp", "tcp", "tls"} {
 		host, own := s.localHost(endpoint{proto: proto, addr: at})
 		if own == port && strings.Trim(host, "[]") == a.String() {

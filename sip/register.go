@@ -396,15 +396,8 @@ func (t *trunk) serviceHop() (endpoint, bool) {
 
 // registrarPlace is where REGISTER goes: the outbound proxy, else the registrar.
 func (t *trunk) registrarPlace() (endpoint, bool) {
-	if proxy, ok := t.viaProxy(); ok {
+	if proxy, ok := t.placeOf(isProxy); ok {
 		return proxy, true
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for i := range t.places {
-		if t.places[i].role == isRegistrar {
-			return t.places[i].to, true
-		}
-	}
-	return endpoint{}, false
+	return t.placeOf(isRegistrar)
 }

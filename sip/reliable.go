@@ -2,6 +2,7 @@ package sip
 
 import (
 	"math/rand/v2"
+	"strconv"
 	"time"
 )
 
@@ -40,7 +41,7 @@ func (c *Session) sendReliably(m *message) {
 	}
 	r.rseq++
 	m.add("Require", "100rel")
-	m.add("RSeq", utoa(uint32(r.rseq))) //nolint:gosec // small
+	m.add("RSeq", strconv.Itoa(r.rseq))
 	r.waiting, r.carries, r.interval, r.more = m, len(m.body) > 0, c.s.tm.t1, false
 	c.uas.respond(m)
 	c.arm(tickReliable, r.interval)

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"bytes"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -110,12 +111,12 @@ func (t *tracers) sent(data []byte, to endpoint) {
 }
 
 func traced(m *message, peer endpoint, sent bool) Traced {
-	t := Traced{At: time.Now(), Sent: sent, Peer: peer.proto + " " + peer.addr.String(), Status: m.status, Body: bytes.Clone(m.body)}
+	t := Traced{At: time.Now(), Sent: sent, Peer: peer.String(), Status: m.status, Body: bytes.Clone(m.body)}
 	if m.isRequest() {
 		t.Method, t.Start = m.method, m.method+" "+m.uri+" SIP/2.0"
 	} else {
 		_, t.Method = m.cseq()
-		t.Start = "SIP/2.0 " + utoa(uint32(m.status)) + " " + m.reason //nolint:gosec // three digits
+		t.Start = "SIP/2.0 " + strconv.Itoa(m.status) + " " + m.reason
 	}
 	for _, f := range m.fields {
 		t.Headers = append(t.Headers, Header{f.name, f.value})

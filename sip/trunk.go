@@ -212,12 +212,12 @@ func (t *trunk) place(text string) (endpoint, bool) {
 	return endpoint{}, false
 }
 
-// viaProxy returns the outbound proxy's place, if there is one.
-func (t *trunk) viaProxy() (endpoint, bool) {
+// placeOf returns where the trunk's proxy or registrar is, if there is one.
+func (t *trunk) placeOf(r role) (endpoint, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range t.places {
-		if t.places[i].role == isProxy {
+		if t.places[i].role == r {
 			return t.places[i].to, true
 		}
 	}

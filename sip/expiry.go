@@ -150,20 +150,3 @@ func checkExpiry(m *message) *fault {
 	}
 	return nil
 }
-
-// supports tells whether a message names an extension as supported or required.
-func (m *message) supports(option string) bool {
-	return m.names("Supported", option) || m.names("Require", option)
-}
-
-// names tells whether a comma list has a member, whatever its case.
-func (m *message) names(header, member string) bool {
-	for _, value := range m.all(header) {
-		for part := range strings.SplitSeq(value, ",") {
-			if strings.EqualFold(strings.Trim(part, " \t"), member) {
-				return true
-			}
-		}
-	}
-	return false
-}

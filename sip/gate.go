@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -149,6 +150,17 @@ func checkRequire(m *message) *fault {
 		return nil
 	}
 	return &fault{420, "require", "Bad Extension", []field{{"Unsupported", strings.Join(tags, ", ")}}}
+}
+
+// requirable are the extensions that a request may insist on, beside those that
+// all may: session timers and reliable provisional answers.
+var requirable = map[string][]string{
+	"INVITE": {"replaces"},
+	"REFER":  {"norefersub"},
+}
+
+func mayRequire(method, tag string) bool {
+	return tag == "timer" || tag == "100rel" || slices.Contains(requirable[method], tag)
 }
 
 // checkContent asks of the methods that open or move a session that their body

@@ -91,6 +91,23 @@ func (m *message) set(name, value string) {
 // setCSeq rewrites CSeq with one blank, whatever stood between its parts.
 func (m *message) setCSeq(n int, method string) { m.set("CSeq", strconv.Itoa(n)+" "+method) }
 
+// supports tells whether a message names an extension as supported or required.
+func (m *message) supports(option string) bool {
+	return m.names("Supported", option) || m.names("Require", option)
+}
+
+// names tells whether a comma list has a member, whatever its case.
+func (m *message) names(header, member string) bool {
+	for _, value := range m.all(header) {
+		for part := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.Trim(part, " \t"), member) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // bytes returns the message as it goes on the wire, with its Content-Length.
 func (m *message) bytes() []byte {
 	var b bytes.Buffer

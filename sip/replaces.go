@@ -1,7 +1,5 @@
 package sip
 
-import "slices"
-
 // gotReplacing is an INVITE that is to take the place of this Session's far end.
 type gotReplacing struct {
 	m        *message
@@ -63,14 +61,4 @@ func (c *Session) replacing(in gotReplacing) {
 		return
 	}
 	c.s.incomingCall(in.trunk, in.m, in.tx, &Replaced{Call: c.call, CallID: c.dialog.CallID})
-}
-
-// requirable are the extensions that a request may insist on.
-var requirable = map[string][]string{
-	"INVITE": {"replaces"},
-	"REFER":  {"norefersub"},
-}
-
-func mayRequire(method, tag string) bool {
-	return tag == "timer" || tag == "100rel" || slices.Contains(requirable[method], tag)
 }

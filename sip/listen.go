@@ -294,26 +294,19 @@ func (s *Server) viaFor(to endpoint, branch string) string {
 	return "SIP/2.0/" + strings.ToUpper(to.proto) + " " + host + ":" + strconv.Itoa(port) + ";branch=" + branch + ";rport"
 }
 
-// contactFor writes our Contact. Without a TCP listener it names the one there
-// is.
-func (s *Server) contactFor(to endpoint) string { return "<" + s.contactURI(to, false) + ">" }
-
 // contactOf writes the Contact of a request to uri, or of an answer to one: a
-// sips URI is answered with one (RFC 3261 section 8.1.1.8).
+// sips URI is answered with one (RFC 3261 section 8.1.1.8). Without a TCP
+// listener it names the one there is.
 func (s *Server) contactOf(uri string, to endpoint) string {
-	return "<" + s.contactURI(to, isSecure(uri)) + ">"
-}
-
-func (s *Server) contactURI(to endpoint, secure bool) string {
 	host, port := s.localHost(to)
 	at := contactUser + "@" + host + ":" + strconv.Itoa(port)
 	switch {
-	case secure:
-		return "sips:" + at
+	case isSecure(uri):
+		return "<sips:" + at + ">"
 	case to.proto == "tls", to.proto == "tcp" && s.Addr("tcp").IsValid():
-		return "sip:" + at + ";transport=" + to.proto
+		return "<sip:" + at + ";transport=" + to.proto + ">"
 	}
-	return "sip:" + at
+	return "<sip:" + at + ">"
 }
 
 // contactUser is the user part of our Contact.

@@ -70,7 +70,7 @@ func (s *Server) ask(t *trunk, to endpoint, sent time.Time) {
 	m.add("To", "<"+target+">")
 	m.add("Call-ID", newID())
 	m.add("CSeq", "1 OPTIONS")
-	m.add("Contact", s.contactFor(to))
+	m.add("Contact", s.contactOf(target, to))
 	m.add("Accept", contentSDP)
 	m.add("User-Agent", userAgent)
 	s.request(t, m, to, newBranch(), s.tm.probe, func(_ *clientTx, m *message, err error) bool {

@@ -79,7 +79,7 @@ type Incoming struct {
 	Trunk       string
 	CallID      string
 	URI         string // the Request-URI as it came
-	To          string // its user part, percent-escapes as they came; a tel: number
+	To          string // its user part, percent-escapes as they came; a tel: number. Where a registrar calls our Contact: that of To
 	Caller      Party  // from P-Asserted-Identity, else Remote-Party-ID, else From; no name where privacy is wanted
 	Headers     []Header
 	SDP         []byte // empty: the caller wants our offer
@@ -118,9 +118,9 @@ type timing struct {
 	ring        time.Duration // repeats of 180 (RFC 3261 13.3.1.1)
 	refer       time.Duration // how long a REFER is told of
 	first, idle time.Duration // TCP: a message to be completed, and silence
-	handshake   time.Duration // TLS: from the connection to the first message
+	handshake   time.Duration // TLS: to be done with it, whoever began
 	keepalive   time.Duration // TCP: our ping (RFC 5626 3.5.1)
-	pong        time.Duration // TCP: nothing acknowledged for so long
+	pong        time.Duration // TCP: our ping not answered, or nothing acknowledged, for so long
 	backoff     time.Duration // after the first failure to register; it doubles
 	maxBackoff  time.Duration // and grows no further
 	unregister  time.Duration // how long the end waits for the registrar

@@ -297,7 +297,7 @@ func (c *Session) refused(m *message) {
 	}
 	c.trunk.mark(c.to, until)
 	c.s.metrics.invite(inbound, c.trunk.cfg.Name, m.status)
-	c.tell(Refused{Status: m.status, Reason: printable(m.reason, maxText), Q850: q850(m), RetryAfter: retryAfter(m), Moved: c.elsewhere(m)})
+	c.tell(Refused{Status: m.status, Reason: printable(m.reason, maxText), Q850: q850(m), RetryAfter: retryAfter(m), Moved: c.redirected(m)})
 	c.phase = phaseOver
 }
 

@@ -154,9 +154,12 @@ func (s *Server) isOurs(a netip.Addr, port int) bool {
 	return false
 }
 
-// elsewhere returns whom a redirection names at the trunk; nobody, when its contacts
-// lead elsewhere.
-func (c *Session) elsewhere(m *message) (users []string) {
+// maxMoved is how many users of a redirection are told of.
+const maxMoved = 5
+
+// redirected returns whom a redirection names at the trunk; nobody, when its
+// contacts lead elsewhere.
+func (c *Session) redirected(m *message) (users []string) {
 	if m.status < 300 || m.status >= 400 {
 		return nil
 	}
@@ -171,6 +174,3 @@ func (c *Session) elsewhere(m *message) (users []string) {
 	}
 	return users
 }
-
-// maxMoved is how many contacts of a redirection are looked at.
-const maxMoved = 5

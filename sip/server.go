@@ -73,7 +73,7 @@ type Server struct {
 	conns     map[connKey]*conn
 	perSource map[netip.Addr]int
 
-	mu       sync.Mutex // a leaf: map work only
+	mu       sync.Mutex // map work only; a trunk's mu, and then connMu, may be taken under it
 	closed   bool
 	trunks   []*trunk
 	retired  []*trunk // replaced by a reload, with calls still on them
@@ -156,8 +156,8 @@ func (s *Server) begin() {
 }
 
 // Serve takes calls until ctx ends, probes the targets, and registers where a
-// trunk wants that; it returns once the registrations are taken back. incoming gets each
-// call on its own goroutine and either binds or refuses it.
+// trunk wants that; it returns once the registrations are taken back. incoming
+// gets each call on its own goroutine and either binds or refuses it.
 func (s *Server) Serve(ctx context.Context, incoming func(*Session, Incoming)) error {
 	s.mu.Lock()
 	s.incoming = incoming

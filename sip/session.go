@@ -103,7 +103,7 @@ const (
 	tickNoPrack              // nobody confirmed it
 	tickRefresh              // the session timer: it is time to say that the call is there
 	tickExpired              // nobody has said so for too long
-	tickChange               // no final answer to a request of ours inside the dialog
+	tickChange               // no final answer to our refresh
 	tickRefer                // a REFER has been told of long enough
 )
 

@@ -20,7 +20,7 @@ type trunk struct {
 	// registrar is where we register, as a URI; "" for nowhere.
 	registrar string
 	live      atomic.Int64 // sessions
-	tls       *tlsClient   // nil: no target has TLS
+	tls       *tlsClient   // nil: none of its names has TLS
 	sips      bool         // everything we send goes over TLS, so nothing else is taken
 
 	mu     sync.Mutex
@@ -40,7 +40,7 @@ const (
 	isRegistrar
 )
 
-// name is a configured target.
+// name is a configured target, proxy or registrar.
 type name struct {
 	text   string
 	uri    uri
@@ -124,7 +124,7 @@ func newName(text string) (name, error) {
 }
 
 // allows tells whether an address is one of the trunk's: its sources, its
-// targets or its proxy. Nothing of a call ever goes anywhere else.
+// targets, its proxy or its registrar. Nothing of a call ever goes anywhere else.
 func (t *trunk) allows(a netip.Addr) bool {
 	for _, p := range t.cfg.Sources {
 		if p.Contains(a) {

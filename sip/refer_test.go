@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"wagate/config"
 )
 
 // told waits for a NOTIFY of a REFER and answers it.
@@ -135,6 +137,27 @@ func TestReferToIsReadStrictly(t *testing.T) {
 	p.inDialog(invite, "a", "BYE", 100, "")
 	next[Hungup](e)
 	p.want("481") // for the REFER that nobody answered
+}
+
+// TestOurNameIsNotThePBX: a trunk whose calls come from our name does not lead
+// back to us by it, whatever its case.
+func TestOurNameIsNotThePBX(t *testing.T) {
+	trunk := trunkTo(newPeer(t))
+	trunk.FromHost = "gw.example"
+	for _, row := range []struct {
+		public string
+		leads  bool
+	}{{"gw.example", false}, {"GW.Example", false}, {"other.example", true}} {
+		s, err := newServer(config.SIP{Listen: []string{"udp://127.0.0.1:0"}, PublicHost: row.public}, []config.Trunk{trunk}, logger(), nil, quick())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		u, _ := parseURI("sip:601@gw.example")
+		if got := s.leadsToTrunk(s.trunk("pbx"), u); got != row.leads {
+			t.Errorf("with the public host %s it leads to the trunk: %v", row.public, got)
+		}
+	}
 }
 
 func TestReferOfAStranger(t *testing.T) {

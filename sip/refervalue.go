@@ -136,7 +136,7 @@ func (s *Server) leadsToTrunk(t *trunk, u uri) bool {
 			return true
 		}
 	}
-	return strings.EqualFold(t.cfg.FromHost, u.host) && u.host != s.publicHost
+	return strings.EqualFold(t.cfg.FromHost, u.host) && !strings.EqualFold(s.publicHost, u.host)
 }
 
 // isOurs tells whether an address is one that we listen on.

@@ -85,9 +85,10 @@ func (db *DB) Erase(ctx context.Context, who whatsapp.Callee) (gone Erased, name
 	return gone, names, nil
 }
 
-// Erasing holds up the calls that wait for the disk, so it finds its records by
-// their indexes, which are of the rows with a name alone.
+// Erasing holds up the calls that wait for the disk, so it finds records and
+// traces by their indexes, which are of the rows with a name alone.
 const (
+	tracesOfPerson  = `SELECT id, user, user_id FROM traces WHERE user <> '' AND user IN (?1, '+' || ?1) OR user_id <> '' AND user_id = ?1`
 	recordsOfPerson = `SELECT record FROM records WHERE user <> '' AND user IN (?1, '+' || ?1) OR user_id <> '' AND user_id = ?1`
 	idsOfNumber     = `SELECT bsuid FROM identities WHERE wa_id = ?1
 		UNION SELECT user_id FROM records WHERE user <> '' AND user IN (?1, '+' || ?1) AND user_id <> ''`

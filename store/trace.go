@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -96,8 +97,8 @@ func (db *DB) Trace(ctx context.Context, callID string) ([]byte, error) {
 // eraseTraces forgets the messages of the person's calls.
 func (p *person) eraseTraces(ctx context.Context, tx *sql.Conn) error {
 	var gone []string
-	for _, name := range append(append([]string(nil), p.numbers...), p.ids...) {
-		err := each(ctx, tx, `SELECT id, user, user_id FROM traces WHERE user IN (?1, '+' || ?1) OR user_id = ?1`, func(scan func(...any) error) error {
+	for _, name := range slices.Concat(p.numbers, p.ids) {
+		err := each(ctx, tx, tracesOfPerson, func(scan func(...any) error) error {
 			var id, user, userID string
 			err := scan(&id, &user, &userID)
 			if p.is(user, userID) {

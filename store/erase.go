@@ -119,20 +119,15 @@ func distinct(names []string) []string {
 	return slices.Compact(names)
 }
 
+// column returns what a query finds, of one text each.
 func column(ctx context.Context, tx *sql.Conn, query string, args ...any) (values []string, err error) {
-	rows, err := tx.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
+	err = each(ctx, tx, query, func(scan func(...any) error) error {
 		var v string
-		if err := rows.Scan(&v); err != nil {
-			return nil, err
-		}
+		err := scan(&v)
 		values = append(values, v)
-	}
-	return values, rows.Err()
+		return err
+	}, args...)
+	return values, err
 }
 
 // is says whether a call is with the person.
@@ -167,6 +162,7 @@ func (p person) within(id string) bool {
 	return err == nil && slices.ContainsFunc(p.numbers, func(n string) bool { return bytes.Contains(text, []byte(n)) })
 }
 
+// each gives the rows of a query to take, one after the other.
 func each(ctx context.Context, tx *sql.Conn, query string, take func(scan func(...any) error) error, args ...any) error {
 	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {

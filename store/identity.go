@@ -85,20 +85,8 @@ func (db *DB) MoveCustomer(ctx context.Context, eventKey, number string, from, t
 
 // numbersOf returns the business numbers that know an id, and the one given.
 func (v veil) numbersOf(ctx context.Context, tx *sql.Conn, number, id string) (numbers []string, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT number FROM permissions WHERE user IN (?1, ?2)
+	return column(ctx, tx, `SELECT number FROM permissions WHERE user IN (?1, ?2)
 		UNION SELECT number FROM identities WHERE bsuid IN (?1, ?2) UNION SELECT ?3`, id, v.of(id), number)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var n string
-		if err := rows.Scan(&n); err != nil {
-			return nil, err
-		}
-		numbers = append(numbers, n)
-	}
-	return numbers, rows.Err()
 }
 
 // move gives what is kept under the old names to the new ones. What is kept of

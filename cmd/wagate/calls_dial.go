@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"time"
 )
 
 type callsDialCmd struct {
@@ -29,15 +27,15 @@ func (c *callsDialCmd) Run(ctx context.Context, parent *callsCmd, term terminal)
 	if err != nil {
 		return err
 	}
-	waiting := time.AfterFunc(patience, func() { term.warn("waiting for Meta's answer…") })
+	done := term.waiting("waiting for Meta's answer")
 	resp, err := client.send(ctx, http.MethodPost, callsPath, nil, bytes.NewReader(body))
-	waiting.Stop()
+	done()
 	if err != nil {
 		return err
 	}
-	var text json.RawMessage
-	if err := errors.Join(json.NewDecoder(resp.Body).Decode(&text), resp.Body.Close()); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+	text, err := readAnswer(resp)
+	if err != nil {
+		return err
 	}
 	if parent.JSON {
 		return writeJSON(term.out, text)

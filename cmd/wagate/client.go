@@ -136,6 +136,14 @@ func refusal(resp *http.Response) error {
 	return errors.New(clean(body.Error.Message))
 }
 
+// readAnswer reads an answer whole, as --json prints it, and closes it.
+func readAnswer(resp *http.Response) (text json.RawMessage, err error) {
+	if err := errors.Join(json.NewDecoder(resp.Body).Decode(&text), resp.Body.Close()); err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	return text, nil
+}
+
 // get reads one answer in JSON.
 func (c *adminClient) get(ctx context.Context, path string, query url.Values, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)

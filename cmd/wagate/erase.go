@@ -55,9 +55,9 @@ func (e *recordsEraseCmd) Run(ctx context.Context, c *recordsCmd, term terminal)
 	if err != nil {
 		return err
 	}
-	var text json.RawMessage
-	if err := errors.Join(json.NewDecoder(resp.Body).Decode(&text), resp.Body.Close()); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+	text, err := readAnswer(resp)
+	if err != nil {
+		return err
 	}
 	var gone erased
 	if err := json.Unmarshal(text, &gone); err != nil {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -76,9 +75,9 @@ func (c *permissionsCmd) ask(ctx context.Context, method, path, user string, ter
 	if err != nil {
 		return err
 	}
-	var text json.RawMessage
-	if err := errors.Join(json.NewDecoder(resp.Body).Decode(&text), resp.Body.Close()); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+	text, err := readAnswer(resp)
+	if err != nil {
+		return err
 	}
 	if c.JSON {
 		return writeJSON(term.out, text)

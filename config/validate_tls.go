@@ -27,12 +27,12 @@ func (c *Config) checkTLS(l *faultLog) {
 	for i, t := range c.Trunks {
 		path := at("trunks", i)
 		uris := t.uris()
-		at := slices.IndexFunc(uris, isTLS)
+		first := slices.IndexFunc(uris, isTLS)
 		switch {
-		case at < 0 && t.TLS != TLS{} && !l.faulty(path+".tls"):
+		case first < 0 && t.TLS != TLS{} && !l.faulty(path+".tls"):
 			l.add(path+".tls", "write transport=tls into its targets, or leave it out", "has no meaning without a target that has TLS")
-		case at >= 0 && !listens:
-			l.add(path+".targets", `add "tls://0.0.0.0:5061" to sip.listen`, "%s needs a tls:// listener, where the PBX finds the gateway during a call", quoted(uris[at]))
+		case first >= 0 && !listens:
+			l.add(path+".targets", `add "tls://0.0.0.0:5061" to sip.listen`, "%s needs a tls:// listener, where the PBX finds the gateway during a call", quoted(uris[first]))
 		}
 		t.checkProxy(l, path)
 	}
@@ -58,9 +58,9 @@ func (t Trunk) checkProxy(l *faultLog, path string) {
 	if t.OutboundProxy == "" || isTLS(t.OutboundProxy) || l.faulty(path+".outbound_proxy") {
 		return
 	}
-	for i, target := range t.Targets {
+	for _, target := range t.Targets {
 		if strings.HasPrefix(strings.ToLower(target.URI), "sips:") {
-			l.add(path+".outbound_proxy", "write transport=tls into it", "would carry %s in the clear", quoted(t.Targets[i].URI))
+			l.add(path+".outbound_proxy", "write transport=tls into it", "would carry %s in the clear", quoted(target.URI))
 			return
 		}
 	}

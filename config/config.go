@@ -111,7 +111,7 @@ type Opus struct {
 // Complexity is an Opus complexity, or ComplexityAuto.
 type Complexity int
 
-// ComplexityAuto lets the measured loss and load choose.
+// ComplexityAuto lets the encoder choose by the sampling rate.
 const ComplexityAuto Complexity = -1
 
 // Switch is auto, on or off.

@@ -17,7 +17,7 @@ import (
 // demoCmd runs the main job on loopback: a real gateway between a simulated
 // Meta and a simulated PBX.
 type demoCmd struct {
-	Calls  int           `default:"1" help:"How many customers call at once."`
+	Calls  int           `default:"1" help:"How many customers call at once, and how many desk phones then call back."`
 	Talk   time.Duration `default:"4s" help:"How long both talk after they hear each other."`
 	Listen bool          `help:"Keep everything running until interrupted, one call after the other, with the admin address printed."`
 	Ladder bool          `help:"Print the ladder of every call, however many there are."`

@@ -27,7 +27,7 @@ const (
 // cli has one field per command.
 type cli struct {
 	Serve       serveCmd       `cmd:"" help:"Run the gateway. SIGTERM or SIGINT lets running calls finish, a second one ends them now; SIGHUP reloads the configuration."`
-	Demo        demoCmd        `cmd:"" help:"Show the main job on loopback, without an account: customers call, desk phones ring, both hear each other."`
+	Demo        demoCmd        `cmd:"" help:"Show the main job on loopback, without an account: customers call desk phones, desk phones call customers, both hear each other."`
 	Check       checkCmd       `cmd:"" help:"Check a configuration and show everything that is wrong with it."`
 	Calls       callsCmd       `cmd:"" help:"List, show, place and hang up calls of the running gateway."`
 	Records     recordsCmd     `cmd:"" help:"Show records of ended calls, and forget a customer."`

@@ -17,6 +17,7 @@ func (c *Call) Refer(ctx context.Context, instead *Call, target string) error {
 	}
 	c.t.mu.Lock()
 	by := uriOf(c.local)
+	c.referred = 0 // of a REFER before
 	headers := []Header{c.contact(), {"Refer-To", to}, {"Referred-By", "<" + by + ">"}}
 	c.t.mu.Unlock()
 	res, err := c.Request(ctx, "REFER", headers, nil)

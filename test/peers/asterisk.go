@@ -48,8 +48,8 @@ type Asterisk struct {
 	dir string
 }
 
-// Password is that of a phone.
-func Password(extension string) string { return "change-me-" + extension }
+// Password is that of a phone, or of one of the trunk's two accounts.
+func Password(user string) string { return "change-me-" + user }
 
 // StartAsterisk returns when Asterisk takes calls.
 func StartAsterisk(tb testing.TB, o AsteriskOptions) *Asterisk {
@@ -68,12 +68,12 @@ func StartAsterisk(tb testing.TB, o AsteriskOptions) *Asterisk {
 		}
 	})
 	a.p = run(tb, dir, path, "-f", "-C", filepath.Join(dir, "asterisk.conf"))
-	manager := netip.AddrPortFrom(a.Addr.Addr(), managerPort).String()
-	a.p.until(tb, "manager interface", func() bool { return listening(tb, manager) })
+	control := netip.AddrPortFrom(a.Addr.Addr(), managerPort).String()
+	a.p.until(tb, "manager interface", func() bool { return listening(tb, control) })
 	ctx, cancel := context.WithTimeout(tb.Context(), readyIn)
 	defer cancel()
 	var err error
-	if a.ami, err = login(ctx, tb, manager); err == nil {
+	if a.ami, err = login(ctx, tb, control); err == nil {
 		_, err = a.WaitEvent(ctx, "FullyBooted")
 	}
 	if err != nil {

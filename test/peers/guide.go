@@ -1,7 +1,6 @@
 package peers
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -106,7 +105,7 @@ func needPBX(tb testing.TB, program string) string {
 	tb.Helper()
 	path := filepath.Join(root(tb), ".cache", "pbx", "bin", program)
 	if _, err := os.Stat(path); err != nil {
-		tb.Fatalf("%v: run make setup", fmt.Errorf("find %s: %w", program, err))
+		tb.Fatalf("find %s: %v: run make setup", program, err)
 	}
 	return path
 }

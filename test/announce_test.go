@@ -182,12 +182,10 @@ func TestAgentGivesUpDuringThePrompt(t *testing.T) {
 		},
 		Meta: fakemeta.Options{StrictPermissions: true},
 	})
-	r.Meta.Write(dialledCustomer, "hello") // opens the window for a free-form request
-	_, err := r.Meta.WaitDelivery(ctx, func(d fakemeta.Delivery) bool { return d.Has(fakemeta.KindText, "") && d.Status == 200 })
-	must(t, err)
+	writes(ctx, t, r.Meta)
 	call := dial(ctx, t, r, "+"+dialledCustomer)
 	must(t, call.Audio().Meter().Wait(ctx, rig.CustomerTone))
-	_, err = r.Meta.WaitMessage(ctx, dialledCustomer)
+	_, err := r.Meta.WaitMessage(ctx, dialledCustomer)
 	must(t, err)
 	if status, word := refused(ctx, t, dial(ctx, t, r, "+"+dialledCustomer)); status != 503 || word != "overloaded" {
 		t.Errorf("beside the prompt: %d %q, want 503 overloaded", status, word)

@@ -24,9 +24,7 @@ func callingBack(t *testing.T, within time.Duration, change ...func(c *config.Co
 	}})
 	r.PBX.Handle(waiting)
 	r.Meta.Callee("", fakemeta.Callee{Never: true})
-	r.Meta.Write(dialledCustomer, "hello") // opens the window for a free-form request
-	_, err := r.Meta.WaitDelivery(ctx, func(d fakemeta.Delivery) bool { return d.Has(fakemeta.KindText, "") && d.Status == 200 })
-	must(t, err)
+	writes(ctx, t, r.Meta)
 	return r, ctx
 }
 
@@ -38,20 +36,6 @@ func promisedTo(ctx context.Context, t *testing.T, r *rig.Rig) {
 	}
 	_, err := r.Meta.WaitMessage(ctx, dialledCustomer)
 	must(t, err)
-}
-
-// permission waits until the ledger knows the customer's word.
-func permission(ctx context.Context, t *testing.T, r *rig.Rig, want string) {
-	t.Helper()
-	eventually(ctx, t, "the permission "+want, func() bool { return permitted(ctx, t, r) == want })
-}
-
-// permitted is the customer's word in the ledger.
-func permitted(ctx context.Context, t *testing.T, r *rig.Rig) string {
-	t.Helper()
-	var state struct{ State string }
-	get(ctx, t, r, "/api/v1/permissions/support/+"+dialledCustomer, &state)
-	return state.State
 }
 
 // talkTo is the whole of a callback: the agent picks up, the customer picks up,
@@ -92,6 +76,15 @@ func calledBackOnce(t *testing.T, r *rig.Rig) {
 	}
 	for _, v := range r.Meta.Violations() {
 		t.Errorf("Meta would complain: %+v", v)
+	}
+}
+
+// calledBackNobody asserts the same where no phone was to ring.
+func calledBackNobody(t *testing.T, r *rig.Rig) {
+	t.Helper()
+	must(t, r.StopGateway())
+	if n := len(calledPhones(r)); n != 0 {
+		t.Errorf("%d phones rang, want none", n)
 	}
 }
 
@@ -139,10 +132,7 @@ func TestNobodyIsCalledBackAfterANo(t *testing.T) {
 	promisedTo(ctx, t, r)
 	must(t, r.Meta.Answer(dialledCustomer, fakemeta.Decline))
 	permission(ctx, t, r, "declined")
-	must(t, r.StopGateway())
-	if n := len(calledPhones(r)); n != 0 {
-		t.Errorf("%d phones rang, want none", n)
-	}
+	calledBackNobody(t, r)
 }
 
 func TestNobodyIsCalledBackTooLate(t *testing.T) {
@@ -150,10 +140,7 @@ func TestNobodyIsCalledBackTooLate(t *testing.T) {
 	promisedTo(ctx, t, r)
 	must(t, r.Meta.Answer(dialledCustomer, fakemeta.GrantTemporary))
 	permission(ctx, t, r, "temporary")
-	must(t, r.StopGateway())
-	if n := len(calledPhones(r)); n != 0 {
-		t.Errorf("%d phones rang, want none", n)
-	}
+	calledBackNobody(t, r)
 }
 
 // TestGrantWhileTheGatewayIsDown: the promise outlives it, and Meta repeats what
@@ -178,10 +165,7 @@ func TestGrantThatNobodyCouldActOn(t *testing.T) {
 	must(t, r.StartGateway())
 	must(t, r.Meta.Answer(dialledCustomer, fakemeta.GrantTemporary))
 	permission(ctx, t, r, "temporary")
-	must(t, r.StopGateway())
-	if n := len(calledPhones(r)); n != 0 {
-		t.Errorf("%d phones rang with callbacks off, want none", n)
-	}
+	calledBackNobody(t, r)
 	r.Config.Permissions.Callback = true
 	must(t, r.StartGateway())
 	talkTo(ctx, t, r)
@@ -281,8 +265,5 @@ func TestPublicNumberIsNotCalledBack(t *testing.T) {
 	if n := metric(t, r, "wagate_callbacks_total", "outcome", "kept"); n != 0 {
 		t.Errorf("%v promises, want none", n)
 	}
-	must(t, r.StopGateway())
-	if n := len(calledPhones(r)); n != 0 {
-		t.Errorf("%d phones rang, want none", n)
-	}
+	calledBackNobody(t, r)
 }

@@ -33,13 +33,11 @@ func TestErasedCustomer(t *testing.T) {
 	dir := t.TempDir()
 	r, ctx := rigged(t, rig.Options{Dir: dir, Config: rig.DialOut, Meta: fakemeta.Options{StrictPermissions: true}})
 	r.Meta.Consent(dialledCustomer, fakemeta.Consent{Answer: fakemeta.Decline})
-	r.Meta.Write(dialledCustomer, "hello")
-	_, err := r.Meta.WaitDelivery(ctx, func(d fakemeta.Delivery) bool { return d.Has(fakemeta.KindText, "") && d.Status == 200 })
-	must(t, err)
+	writes(ctx, t, r.Meta)
 	if status, _ := refused(ctx, t, dial(ctx, t, r, "+"+dialledCustomer)); status != 403 {
 		t.Fatalf("dialled: %d", status)
 	}
-	_, err = r.Meta.WaitDelivery(ctx, func(d fakemeta.Delivery) bool { return d.Has(fakemeta.KindPermission, "") && d.Status == 200 })
+	_, err := r.Meta.WaitDelivery(ctx, func(d fakemeta.Delivery) bool { return d.Has(fakemeta.KindPermission, "") && d.Status == 200 })
 	must(t, err)
 	const path = "/api/v1/permissions/support/+" + dialledCustomer
 	var state struct {
@@ -105,9 +103,7 @@ func TestUndeliveredRequestIsTold(t *testing.T) {
 	log := newLines()
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut, Meta: fakemeta.Options{StrictPermissions: true}, Log: log.logger()})
 	r.Meta.Consent(dialledCustomer, fakemeta.Consent{OldApp: true})
-	r.Meta.Write(dialledCustomer, "hello")
-	_, err := r.Meta.WaitDelivery(ctx, func(d fakemeta.Delivery) bool { return d.Has(fakemeta.KindText, "") && d.Status == 200 })
-	must(t, err)
+	writes(ctx, t, r.Meta)
 	_, stream := request(ctx, t, r, http.MethodGet, "/api/v1/events")
 	if status, word := refused(ctx, t, dial(ctx, t, r, "+"+dialledCustomer)); status != 403 || word != "no_permission" {
 		t.Errorf("refused with %d %s", status, word)

@@ -42,15 +42,7 @@ func settledOut(ctx context.Context, t *testing.T, r *rig.Rig, calls int) map[st
 	if len(connects) != calls || len(byUser) != calls || len(r.Meta.Books()) != calls {
 		t.Errorf("%d connects, %d records, %d calls at Meta; want %d each", len(connects), len(byUser), len(r.Meta.Books()), calls)
 	}
-	poll := time.NewTicker(20 * time.Millisecond)
-	defer poll.Stop()
-	for metric(t, r, "wagate_debts") != 0 {
-		select {
-		case <-poll.C:
-		case <-ctx.Done():
-			t.Fatalf("%v ends are still owed", metric(t, r, "wagate_debts"))
-		}
-	}
+	eventually(ctx, t, "the last end that is owed", func() bool { return metric(t, r, "wagate_debts") == 0 })
 	return byUser
 }
 

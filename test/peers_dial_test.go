@@ -12,7 +12,6 @@ import (
 	"wagate/test/fakemeta"
 	"wagate/test/peers"
 	"wagate/test/rig"
-	"wagate/test/tone"
 )
 
 // guardedBy is a gateway that asks phones for an account before they may call a
@@ -54,12 +53,7 @@ func TestBaresipDialsACustomer(t *testing.T) {
 	waitTalked(ctx, t, customer, 2)
 	must(t, phone.Hangup(ctx))
 	over(ctx, t, r, "hangup", "pbx")
-	pcm, rate := phone.Heard(t)
-	meter := tone.NewMeter(rate, rig.CustomerTone)
-	meter.Write(pcm)
-	if level, heard := meter.Level(rig.CustomerTone); !heard {
-		t.Errorf("baresip heard no %d Hz, at most %.1f dBFS in %v", rig.CustomerTone, level, meter.Written())
-	}
+	wantHeard(t, phone)
 }
 
 // TestPhonesWithAWrongPassword ring nobody: Meta is not even asked.

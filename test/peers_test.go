@@ -123,6 +123,12 @@ func TestBaresipAndTheCustomerHearEachOther(t *testing.T) {
 	must(t, phone.Hangup(ctx))
 	must(t, customer.Wait(ctx, fakemeta.Ended))
 	over(ctx, t, r, "hangup", "pbx")
+	wantHeard(t, phone)
+}
+
+// wantHeard asserts that a phone has recorded the customer's tone.
+func wantHeard(t *testing.T, phone *peers.Baresip) {
+	t.Helper()
 	pcm, rate := phone.Heard(t)
 	meter := tone.NewMeter(rate, rig.CustomerTone)
 	meter.Write(pcm)

@@ -11,7 +11,6 @@ import (
 	"wagate/test/fakemeta"
 	"wagate/test/peers"
 	"wagate/test/rig"
-	"wagate/test/tone"
 )
 
 // TestBaresipOverTLS: a phone that takes calls over TLS only, and encrypted sound
@@ -36,10 +35,5 @@ func TestBaresipOverTLS(t *testing.T) {
 	waitTalked(ctx, t, customer, 2)
 	must(t, phone.Hangup(ctx))
 	over(ctx, t, r, "hangup", "pbx")
-	pcm, rate := phone.Heard(t)
-	meter := tone.NewMeter(rate, rig.CustomerTone)
-	meter.Write(pcm)
-	if level, heard := meter.Level(rig.CustomerTone); !heard {
-		t.Errorf("baresip heard no %d Hz, at most %.1f dBFS in %v", rig.CustomerTone, level, meter.Written())
-	}
+	wantHeard(t, phone)
 }

@@ -89,9 +89,7 @@ func TestKilledBetweenRefusalAndGrant(t *testing.T) {
 	d.meta.Callee("", fakemeta.Callee{Answer: 100 * time.Millisecond})
 	d.meta.Permit(dialledCustomer, false)
 	d.start(ctx)
-	d.meta.Write(dialledCustomer, "hello") // opens the window for a free-form request
-	_, err := d.meta.WaitDelivery(ctx, func(w fakemeta.Delivery) bool { return w.Has(fakemeta.KindText, "") && w.Status == 200 })
-	must(t, err)
+	writes(ctx, t, d.meta)
 	agent, err := d.pbx.Dial(ctx, faketrunk.Outgoing{To: "sip:+" + dialledCustomer + "@" + d.sip, From: "201"})
 	must(t, err)
 	must(t, agent.Wait(ctx, faketrunk.Refused))

@@ -178,9 +178,7 @@ func TestCustomerOfAClickDeclines(t *testing.T) {
 
 func TestClicksThatAreRefused(t *testing.T) {
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut, Meta: fakemeta.Options{StrictPermissions: true}})
-	r.Meta.Write(dialledCustomer, "hello") // opens the window for a free-form request
-	_, err := r.Meta.WaitDelivery(ctx, func(d fakemeta.Delivery) bool { return d.Has(fakemeta.KindText, "") && d.Status == 200 })
-	must(t, err)
+	writes(ctx, t, r.Meta)
 	good := `{"number": "support", "to": "+` + dialledCustomer + `", "trunk": "pbx", "agent": "201"}`
 	for _, row := range []struct {
 		old, new string

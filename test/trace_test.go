@@ -103,21 +103,15 @@ func (g told) wantNoSecrets(t *testing.T, r *rig.Rig, more ...string) {
 // onDisk waits until the trace has left the memory.
 func onDisk(ctx context.Context, t *testing.T, r *rig.Rig, id string) {
 	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	eventually(ctx, t, "the trace on the disk", func() bool {
 		for _, name := range []string{"wagate.db", "wagate.db-wal"} {
 			content, err := os.ReadFile(filepath.Join(r.Config.DataDir, name))
 			if err == nil && bytes.Contains(content, []byte(`{"call":"`+id+`","lines":`)) {
-				return
+				return true
 			}
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal("the trace is not written")
-		}
-	}
+		return false
+	})
 }
 
 func TestTraceOfACustomersCall(t *testing.T) {

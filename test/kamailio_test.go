@@ -20,7 +20,7 @@ import (
 // both directions and up to the BYE, goes by the route set.
 func TestKamailioStaysOnTheWay(t *testing.T) {
 	t.Parallel()
-	f, ctx := proxied(t)
+	f, ctx := proxied(t, meddling{}, nil)
 	f.Meta.Callee("", fakemeta.Callee{Answer: 200 * time.Millisecond, Sound: ear()})
 	for _, customerHangsUp := range []bool{true, false} {
 		customer, err := f.Meta.Call(ctx, fakemeta.CallOptions{Sound: ear()})
@@ -43,13 +43,24 @@ func TestKamailioStaysOnTheWay(t *testing.T) {
 	}
 }
 
+// meddling is what an office with a proxy has besides: settings of Asterisk's,
+// and, in Kamailio's language, what it does to the first request of a call, from
+// the gateway and from Asterisk.
+type meddling struct {
+	pbx          func(peers.Files)
+	ours, theirs string
+}
+
 // proxied starts an office with a Kamailio between gateway and Asterisk. Phones
 // are at home with Asterisk.
-func proxied(t *testing.T) (*office, context.Context) {
+func proxied(t *testing.T, do meddling, change func(*config.Config)) (*office, context.Context) {
 	t.Helper()
 	var proxy *peers.Kamailio
 	return opened(t, "201", peers.AsteriskOptions{
 		Change: func(c peers.Files) {
+			if do.pbx != nil {
+				do.pbx(c)
+			}
 			c.Replace(t, "pjsip.conf", "contact=sip:192.0.2.20:5060", "contact=sip:192.0.2.20:5060\noutbound_proxy=sip:192.0.2.40:5060\\;lr")
 			c.Replace(t, "pjsip.conf", "context=from-whatsapp", "context=from-whatsapp\noutbound_proxy=sip:192.0.2.40:5060\\;lr")
 			c.Replace(t, "pjsip.conf", "match=192.0.2.20", "match=192.0.2.40")
@@ -57,8 +68,10 @@ func proxied(t *testing.T) (*office, context.Context) {
 		Beside: func(a *peers.Asterisk) {
 			proxy = peers.StartKamailio(t, a.Proxy, `if ($si == "`+a.Gateway.String()+`") {
 		$du = "sip:`+a.Addr.String()+`";
+		`+do.ours+`
 	} else {
 		loose_route();
+		`+do.theirs+`
 	}`)
 		},
 	}, func(c *config.Config) {
@@ -66,6 +79,9 @@ func proxied(t *testing.T) (*office, context.Context) {
 		host := netip.MustParseAddrPort(strings.TrimPrefix(pbx, "sip:")).Addr()
 		c.Trunks[0].Targets = []config.Target{{URI: "sip:" + proxy.Addr.String()}}
 		c.Trunks[0].Sources = []netip.Prefix{netip.PrefixFrom(host, 32), netip.PrefixFrom(proxy.Addr.Addr(), 32)}
+		if change != nil {
+			change(c)
+		}
 	})
 }
 

@@ -28,6 +28,7 @@ loadmodule "pv.so"
 loadmodule "maxfwd.so"
 loadmodule "siputils.so"
 loadmodule "corex.so"
+loadmodule "textops.so"
 
 request_route {
 	if (!mf_process_maxfwd_header("70")) {

@@ -101,7 +101,8 @@ type RTP struct {
 // PortRange is an inclusive range of UDP ports, written "20000-29999".
 type PortRange struct{ First, Last uint16 }
 
-// Opus tunes the encoder towards WhatsApp.
+// Opus tunes the encoder towards WhatsApp. What is auto follows the loss that
+// the far end reports, and the load; what is fixed stays as it is.
 type Opus struct {
 	Bitrate    int        `yaml:"bitrate"`    // bit/s
 	Complexity Complexity `yaml:"complexity"` // auto or 0-10
@@ -111,7 +112,8 @@ type Opus struct {
 // Complexity is an Opus complexity, or ComplexityAuto.
 type Complexity int
 
-// ComplexityAuto lets the encoder choose by the sampling rate.
+// ComplexityAuto lets the encoder choose by the sampling rate, the loss and the
+// load.
 const ComplexityAuto Complexity = -1
 
 // Switch is auto, on or off.

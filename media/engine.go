@@ -30,6 +30,7 @@ type Engine struct {
 	pacer   *pacer
 	ports   *ports // towards the PBX
 	shared  *hub
+	economy economy
 
 	mu     sync.Mutex
 	closed bool

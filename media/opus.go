@@ -8,12 +8,7 @@ import (
 	"wagate/config"
 )
 
-// What auto means. Below complexity 2 libopus sends no redundancy at 20 kbit/s, and an expected loss of 1 % is the
-// figure that costs least on a clean line and helps most on a lossy one.
 const (
-	autoComplexity     = 2
-	wideComplexity     = 5 // least for 16 kHz
-	expectedLoss       = 1 // per cent
 	maxOpusPacket      = 1275
 	narrowRate         = 8000
 	wideRate           = 16000
@@ -26,12 +21,14 @@ const (
 // that it is telephone audio.
 type opusEncoder struct {
 	cfg          config.Opus
-	narrow, wide *opus.Encoder
+	narrow, wide *tunedEncoder
+	lossy        bool     // the far end misses packets
+	save         *economy // of all encoders; nil: nothing is saved
 }
 
 // newOpusEncoder makes an encoder that is ready for 8 kHz.
-func newOpusEncoder(cfg config.Opus) (*opusEncoder, error) {
-	e := &opusEncoder{cfg: cfg}
+func newOpusEncoder(cfg config.Opus, save *economy) (*opusEncoder, error) {
+	e := &opusEncoder{cfg: cfg, save: save}
 	_, err := e.at(narrowRate)
 	return e, err
 }
@@ -46,9 +43,10 @@ func (e *opusEncoder) encode(pcm []int16, rate int, out []byte) (int, error) {
 	return enc.Encode(pcm, out)
 }
 
-// at returns the encoder for a rate and makes it when it is first asked for.
-func (e *opusEncoder) at(rate int) (*opus.Encoder, error) {
-	var slot **opus.Encoder
+// at returns the encoder for a rate, set for the next frame, and makes it when
+// it is first asked for.
+func (e *opusEncoder) at(rate int) (*tunedEncoder, error) {
+	var slot **tunedEncoder
 	switch rate {
 	case narrowRate:
 		slot = &e.narrow
@@ -64,39 +62,7 @@ func (e *opusEncoder) at(rate int) (*opus.Encoder, error) {
 		}
 		*slot = enc
 	}
-	return *slot, nil
-}
-
-func makeOpusEncoder(cfg config.Opus, rate int) (*opus.Encoder, error) {
-	enc, err := opus.NewEncoder(rate, 1, opus.AppVoIP)
-	if err != nil {
-		return nil, err
-	}
-	complexity := int(cfg.Complexity)
-	if cfg.Complexity == config.ComplexityAuto {
-		complexity = autoComplexity
-		if rate == wideRate {
-			complexity = wideComplexity
-		}
-	}
-	fec := cfg.FEC == config.On || cfg.FEC == config.Auto && rate == narrowRate
-	set := []struct {
-		what string
-		err  error
-	}{
-		{"bitrate", enc.SetBitrate(cfg.Bitrate)},
-		{"complexity", enc.SetComplexity(complexity)},
-		{"fec", enc.SetInBandFEC(fec)},
-		{"expected loss", enc.SetPacketLossPerc(expectedLoss)},
-		{"dtx", enc.SetDTX(false)},
-		{"vbr", enc.SetVBR(true)},
-	}
-	for _, s := range set {
-		if s.err != nil {
-			return nil, fmt.Errorf("set %s: %w", s.what, s.err)
-		}
-	}
-	return enc, nil
+	return *slot, (*slot).apply(tune(e.cfg, rate, e.lossy, e.save.now()))
 }
 
 // opusTicks is the duration of an Opus packet in its 48 kHz clock, read from

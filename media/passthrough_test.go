@@ -15,7 +15,7 @@ import (
 // opusPackets are a tone in packets of a length.
 func opusPackets(tb testing.TB, freq float64, length time.Duration, n int) [][]byte {
 	tb.Helper()
-	enc, err := newOpusEncoder(testOpus())
+	enc, err := newOpusEncoder(testOpus(), nil)
 	if err != nil {
 		tb.Fatal(err)
 	}

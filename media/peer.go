@@ -110,6 +110,7 @@ func (e *Engine) NewPeer(o PeerOptions) (*Peer, error) {
 		done:      make(chan struct{}),
 	}
 	p.sender = newSender(e.pacer, e.metrics.whatsapp, opus, p.write)
+	p.sender.economy = &e.economy
 	p.receiver = newReceiver(e.pacer, e.metrics.whatsapp, peerDelayMax)
 	p.reporter.ssrc = p.sender.ssrc()
 	if err := e.add(p); err != nil {

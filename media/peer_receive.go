@@ -76,9 +76,12 @@ func (p *Peer) readReport(data []byte) {
 		return
 	}
 	opened, err := k.in.DecryptRTCP(nil, data, nil)
-	if err != nil || !p.reporter.read(opened, time.Now()) {
+	now := time.Now()
+	if err != nil || !p.reporter.read(opened, now) {
 		p.refuse()
+		return
 	}
+	p.sender.heed(p.reporter.farEnd(), now)
 }
 
 // refuse counts a packet that the receiver never sees.

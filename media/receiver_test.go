@@ -384,6 +384,7 @@ func TestRedundancyIsUsed(t *testing.T) {
 	p, m := testPacer(t)
 	var w wire
 	s := testSender(t, p, m, Opus, w.write) // shut: nothing else encodes
+	s.opus.lossy = true
 	frame := &Frame{Kind: Audio, PCM: make([]int16, 160), Rate: narrowRate, Duration: frameTime}
 	with := 0
 	for n := range 200 {
@@ -422,6 +423,7 @@ func TestRedundancyIsHeard(t *testing.T) {
 	p, m := testPacer(t)
 	var w wire
 	s := testSender(t, p, m, Opus, w.write)
+	s.opus.lossy = true
 	pcm := make([]int16, 160)
 	for n := range 300 {
 		voice(pcm, n*160)

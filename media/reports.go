@@ -43,6 +43,8 @@ type reporter struct {
 	senderID uint32    // its time, the middle of its NTP timestamp
 	trip     time.Duration
 	fraction float64 // of our packets that the far end missed lately, 0-1
+	lost     uint32  // in all, as the far end counts: a signed number of 24 bits
+	highest  uint32  // of our numbers that the far end has, extended
 	reports  uint64  // blocks about us
 	left     bool    // the far end said BYE
 }
@@ -169,6 +171,8 @@ func (r *reporter) aboutUs(block []byte, now time.Time) {
 	defer r.mu.Unlock()
 	r.reports++
 	r.fraction = float64(block[4]) / 256
+	r.lost = binary.BigEndian.Uint32(block[4:]) & 0xffffff
+	r.highest = binary.BigEndian.Uint32(block[8:])
 	last, delay := binary.BigEndian.Uint32(block[16:]), binary.BigEndian.Uint32(block[20:])
 	if last == 0 {
 		return
@@ -187,12 +191,15 @@ type farEnd struct {
 	loss float64       // 0-1, of the last report
 	told bool          // there was a report
 	left bool
+
+	reports       uint64 // so far
+	lost, highest uint32 // of the last one, see reporter
 }
 
 func (r *reporter) farEnd() farEnd {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return farEnd{r.trip, r.fraction, r.reports > 0, r.left}
+	return farEnd{r.trip, r.fraction, r.reports > 0, r.left, r.reports, r.lost, r.highest}
 }
 
 // ntpTime is RFC 5905's 64 bit format: seconds since 1900 and their fraction.

@@ -20,6 +20,7 @@ type sender struct {
 	metrics *sideMetrics
 	write   func(*rtp.Header, []byte) error
 	opusCfg config.Opus
+	economy *economy // set before use; nil: nothing is saved
 	task    *task
 
 	mu      sync.Mutex
@@ -36,6 +37,7 @@ type sender struct {
 	state   senderState
 	fillAt  time.Time
 	pace    pace
+	loss    lossWatch
 	tone    toneOut
 	wanted  bool // open was called, perhaps before the codec was known
 	hold    bool // paused, or will be when the gate opens
@@ -110,10 +112,11 @@ func (s *sender) use(c Codec, types payloadTypes) error {
 	switch c {
 	case Opus:
 		if s.opus == nil {
-			enc, err := newOpusEncoder(s.opusCfg)
+			enc, err := newOpusEncoder(s.opusCfg, s.economy)
 			if err != nil {
 				return err
 			}
+			enc.lossy = s.loss.lossy
 			s.opus = enc
 		}
 	case PCMA, PCMU:
@@ -130,6 +133,16 @@ func (s *sender) use(c Codec, types payloadTypes) error {
 		s.begin()
 	}
 	return nil
+}
+
+// heed takes what the far end has told of the stream.
+func (s *sender) heed(f farEnd, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loss.heed(f, now)
+	if s.opus != nil {
+		s.opus.lossy = s.loss.lossy
+	}
 }
 
 // ssrc is the stream's source identifier, fixed from the start.

@@ -114,6 +114,7 @@ func (e *Engine) NewSocket(o SocketOptions) (*Socket, error) {
 	}
 	s.session = session{id: rand.Uint64() >> 1, version: 1}
 	s.sender = newSender(e.pacer, e.metrics.sip, e.cfg.Opus, s.write)
+	s.sender.economy = &e.economy
 	s.receiver = newReceiver(e.pacer, e.metrics.sip, pbxDelayMax)
 	s.receiver.acceptNoise(comfortNoise)
 	s.pressed = newKeysIn(e.pacer, s.receiver)

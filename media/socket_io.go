@@ -140,6 +140,7 @@ func (s *Socket) takeReport(p *path, data []byte) {
 		s.engine.metrics.sip.dropped.malformed.Inc()
 		return
 	}
+	s.sender.heed(s.reporter.farEnd(), now)
 	s.touch(now)
 }
 

@@ -75,6 +75,12 @@ func (c *Customer) openMedia(ctx context.Context, local description, sound Sound
 	}
 	p.join(r, own)
 	at := []netip.AddrPort{r.addr}
+	if via := c.s.opts.Via; via != nil {
+		if at[0], err = via(r.addr); err != nil {
+			p.close()
+			return nil, fmt.Errorf("put a network before a relay port: %w", err)
+		}
+	}
 	switch six {
 	case NoIPv6:
 	case DeadIPv6:

@@ -14,10 +14,13 @@ import (
 // Options say how the simulated Meta is set up. Every zero value has a default
 // that works on loopback.
 type Options struct {
-	Listen        string     // address of the Graph API; default 127.0.0.1:0
-	MediaIP       netip.Addr // where the relay takes media; default 127.0.0.1
-	SharePort     bool       // one relay port for all customers, as at Meta
-	WebhookURL    string     // where the gateway listens; may be set later with SetWebhookURL
+	Listen    string     // address of the Graph API; default 127.0.0.1:0
+	MediaIP   netip.Addr // where the relay takes media; default 127.0.0.1
+	SharePort bool       // one relay port for all customers, as at Meta
+	// Via puts a network between the gateway and a relay port: it is given the
+	// port and returns what the candidate says instead. Nil: the port itself.
+	Via           func(relay netip.AddrPort) (netip.AddrPort, error)
+	WebhookURL    string // where the gateway listens; may be set later with SetWebhookURL
 	Client        *http.Client
 	AppSecret     string   // signs the webhooks; default "app-secret"
 	VerifyToken   string   // for Verify; default "verify-token"

@@ -30,6 +30,7 @@ const (
 // Audio is a phone's sound: what it sends, what it hears, and the books of both.
 type Audio struct {
 	host   netip.Addr
+	via    func(rtp, rtcp netip.AddrPort) (Path, Path, error)
 	script Script
 	prefer []codec
 
@@ -49,7 +50,10 @@ type Audio struct {
 	version   int
 	codecs    []codec // of our description
 	direction Direction
-	remote    netip.AddrPort
+	at        netip.AddrPort // of our description
+	paths     [2]Path        // of RTP and RTCP; nil: none
+	remote    netip.AddrPort // where RTP goes, through a path if there is one
+	control   netip.AddrPort // and RTCP
 	sendPT    uint8
 	law       string
 	dtmfPT    uint8 // towards them; 0: none
@@ -68,7 +72,7 @@ func newAudio(o Options, s Script) *Audio {
 		host = ap.Addr()
 	}
 	a := &Audio{
-		host: host, script: s, meter: tone.NewMeter(rate, o.Listen...), done: make(chan struct{}),
+		host: host, via: o.Via, script: s, meter: tone.NewMeter(rate, o.Listen...), done: make(chan struct{}),
 		id: uint64(rand.Uint32()), direction: SendRecv, names: map[uint8]string{}, changed: make(chan struct{}),
 		out: sender{ssrc: rand.Uint32(), seq: uint16(rand.Uint32()), ts: rand.Uint32()},
 	}
@@ -146,13 +150,40 @@ func (a *Audio) open() error {
 			if err == nil {
 				a.conn, a.rtcp = conn, ctl
 				a.wg.Go(a.receive)
-				a.wg.Go(a.control)
-				return nil
+				a.wg.Go(a.reports)
+				return a.place()
 			}
 		}
 		_ = conn.Close()
 	}
 	return fmt.Errorf("open RTP: %w", errPorts)
+}
+
+// place finds the address that our description tells.
+func (a *Audio) place() (err error) {
+	port := a.conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	a.at = netip.AddrPortFrom(a.host, port)
+	if a.via == nil {
+		return nil
+	}
+	if a.paths[0], a.paths[1], err = a.via(a.at, netip.AddrPortFrom(a.host, port+1)); err != nil {
+		return fmt.Errorf("put a network before a phone: %w", err)
+	}
+	a.at = a.paths[0].Addr()
+	return nil
+}
+
+// aim sets where RTP and RTCP go.
+func (a *Audio) aim(remote netip.AddrPort) (err error) {
+	a.remote, a.control = remote, netip.AddrPortFrom(remote.Addr(), remote.Port()+1)
+	if a.paths[0] == nil {
+		return nil
+	}
+	if a.remote, err = a.paths[0].Toward(a.remote); err != nil {
+		return err
+	}
+	a.control, err = a.paths[1].Toward(a.control)
+	return err
 }
 
 // close ends all sound. It does not wait for the last packet.
@@ -211,7 +242,9 @@ func (a *Audio) answerLocked(offer []byte) ([]byte, error) {
 		return nil, err
 	}
 	a.codecs = chosen
-	a.use(s, chosen)
+	if err := a.use(s, chosen); err != nil {
+		return nil, err
+	}
 	switch s.direction {
 	case SendOnly:
 		a.direction = RecvOnly
@@ -244,7 +277,7 @@ func (a *Audio) offer(d Direction) ([]byte, error) {
 func (a *Audio) describe() []byte {
 	local := netip.AddrPortFrom(a.host, 9)
 	if a.conn != nil {
-		local = netip.AddrPortFrom(a.host, a.conn.LocalAddr().(*net.UDPAddr).AddrPort().Port())
+		local = a.at
 	}
 	return describe(a.id, a.version, local, a.codecs, a.direction)
 }
@@ -265,13 +298,11 @@ func (a *Audio) accept(answer []byte) error {
 	if len(s.codecs) == 0 || s.codecs[0].name == dtmfName {
 		return errCodec
 	}
-	a.use(s, s.codecs)
-	return nil
+	return a.use(s, s.codecs)
 }
 
 // use sets where and how we send and what we understand.
-func (a *Audio) use(s session, agreed []codec) {
-	a.remote = s.remote
+func (a *Audio) use(s session, agreed []codec) error {
 	a.law, a.sendPT = agreed[0].name, agreed[0].pt
 	a.dtmfPT = 0
 	for _, c := range agreed {
@@ -280,6 +311,7 @@ func (a *Audio) use(s session, agreed []codec) {
 			a.dtmfPT = c.pt
 		}
 	}
+	return a.aim(s.remote)
 }
 
 // turn sets the direction without a description.
@@ -388,8 +420,8 @@ func decode(pcm []int16, name string, payload []byte) []int16 {
 	return pcm
 }
 
-// control counts RTCP and sends reports.
-func (a *Audio) control() {
+// reports counts RTCP and sends some.
+func (a *Audio) reports() {
 	a.wg.Go(func() {
 		tick := time.NewTicker(rtcpEvery)
 		defer tick.Stop()

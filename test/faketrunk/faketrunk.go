@@ -42,6 +42,18 @@ type Options struct {
 	User   string    // of Contact; default phone
 	Tone   float64   // Hz that phones send unless the script says otherwise; 0: silence
 	Listen []float64 // Hz that phones listen for
+	// Via puts a network between a phone's ports for RTP and RTCP and whoever it
+	// talks to. Nil: there is none.
+	Via func(rtp, rtcp netip.AddrPort) (forRTP, forRTCP Path, err error)
+}
+
+// Path is a network before a phone's port. Those for RTP and RTCP have
+// neighbouring addresses.
+type Path interface {
+	// Addr is where the other side sends, instead of to the port.
+	Addr() netip.AddrPort
+	// Toward is where the phone sends what is for remote.
+	Toward(remote netip.AddrPort) (netip.AddrPort, error)
 }
 
 // Trunk is the PBX.

@@ -2,7 +2,6 @@ package faketrunk
 
 import (
 	"errors"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -138,5 +137,5 @@ func (a *Audio) report() {
 	if err != nil {
 		return
 	}
-	_, _ = a.rtcp.WriteToUDPAddrPort(b, netip.AddrPortFrom(a.remote.Addr(), a.remote.Port()+1))
+	_, _ = a.rtcp.WriteToUDPAddrPort(b, a.control)
 }

@@ -33,8 +33,9 @@ type Options struct {
 	Dir    string               // data directory; empty: a new one that goes with the rig
 	Config func(*config.Config) // changes to the configuration
 	Meta   fakemeta.Options
-	Listen []float64    // Hz that the phones know beside CustomerTone
-	Log    *slog.Logger // nil: silent
+	Listen []float64                                                              // Hz that the phones know beside CustomerTone
+	Via    func(rtp, rtcp netip.AddrPort) (faketrunk.Path, faketrunk.Path, error) // see faketrunk.Options
+	Log    *slog.Logger                                                           // nil: silent
 }
 
 // Rig is a gateway with both far ends.
@@ -76,7 +77,9 @@ func (r *Rig) start(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("start the simulated Meta: %w", err)
 	}
 	r.Meta.Start()
-	r.PBX, err = faketrunk.Start(context.WithoutCancel(ctx), faketrunk.Options{Tone: PhoneTone, Listen: append([]float64{CustomerTone}, o.Listen...)})
+	r.PBX, err = faketrunk.Start(context.WithoutCancel(ctx), faketrunk.Options{
+		Tone: PhoneTone, Listen: append([]float64{CustomerTone}, o.Listen...), Via: o.Via,
+	})
 	if err != nil {
 		return fmt.Errorf("start the simulated PBX: %w", err)
 	}

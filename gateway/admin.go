@@ -24,6 +24,7 @@ type adminDeps struct {
 	calls   liveCalls
 	records recordReader
 	ready   func(context.Context) []check // one per thing that must work to take calls
+	signs   func(context.Context) []check // one per part that must turn, whatever happens
 	metrics prometheus.Gatherer
 	log     *slog.Logger
 
@@ -181,9 +182,11 @@ func (*header) Write(b []byte) (int, error) { return len(b), nil }
 
 func (*header) WriteHeader(int) {}
 
-// health says that the process turns.
-func (a *admin) health(w http.ResponseWriter, _ *http.Request) {
-	lines(w, []check{{name: "process"}})
+// health says that the process turns: every part of it gives a sign of life.
+func (a *admin) health(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), aliveLimit)
+	defer cancel()
+	lines(w, a.deps.signs(ctx))
 }
 
 // readiness says whether new calls are taken.

@@ -76,6 +76,7 @@ func adminServer(t *testing.T, cfg config.Admin, book *adminBook, checks ...chec
 	return newAdmin(cfg, adminDeps{
 		calls: book, records: book, metrics: reg,
 		ready: func(context.Context) []check { return checks },
+		signs: func(context.Context) []check { return checks },
 		log:   slog.New(slog.DiscardHandler),
 	})
 }
@@ -157,14 +158,16 @@ func TestReloadChangesTheToken(t *testing.T) {
 	}
 }
 
-func TestReadiness(t *testing.T) {
+func TestReadinessAndHealth(t *testing.T) {
 	ok := adminServer(t, config.Admin{}, newAdminBook(), check{name: "store"}, check{name: "sip"})
-	if w := ask(t, ok, "GET", "/readyz"); w.Code != 200 || w.Body.String() != "store: ok\nsip: ok\n" {
-		t.Errorf("%d %q", w.Code, w.Body)
-	}
 	bad := adminServer(t, config.Admin{}, newAdminBook(), check{name: "store", err: errors.New("disk\nfull")}, check{name: "sip"})
-	if w := ask(t, bad, "GET", "/readyz"); w.Code != 503 || w.Body.String() != "store: failed: disk full\nsip: ok\n" {
-		t.Errorf("%d %q", w.Code, w.Body)
+	for _, path := range []string{"/readyz", "/healthz"} {
+		if w := ask(t, ok, "GET", path); w.Code != 200 || w.Body.String() != "store: ok\nsip: ok\n" {
+			t.Errorf("%s: %d %q", path, w.Code, w.Body)
+		}
+		if w := ask(t, bad, "GET", path); w.Code != 503 || w.Body.String() != "store: failed: disk full\nsip: ok\n" {
+			t.Errorf("%s: %d %q", path, w.Code, w.Body)
+		}
 	}
 }
 

@@ -83,7 +83,7 @@ func fullAdmin(t *testing.T) *full {
 		},
 	}
 	f.admin = newAdmin(config.Admin{}, adminDeps{
-		calls: book, records: book, ready: func(context.Context) []check { return nil }, metrics: prometheus.NewRegistry(), log: log,
+		calls: book, records: book, ready: func(context.Context) []check { return nil }, signs: func(context.Context) []check { return nil }, metrics: prometheus.NewRegistry(), log: log,
 		events: f.feed, traces: f.operator, consent: f.operator, dialer: f.operator, eraser: f.operator,
 	})
 	return f

@@ -39,6 +39,7 @@ type Gateway struct {
 	limits   *trunkLimits
 	reaper   *reaper
 	outages  *outages
+	parts    []*vital
 
 	permissions *permissions
 	gatherer    prometheus.Gatherer
@@ -128,6 +129,7 @@ func (g *Gateway) open(cfg *config.Config, reg *prometheus.Registry) (err error)
 		}
 		return nil
 	}
+	g.parts = g.vitals()
 	g.permissions = newPermissions(g.store, g.asker, func() config.Permissions { return g.current.Load().cfg.Permissions },
 		newPermissionMetrics(reg), g.log)
 	g.permissions.changed, g.permissions.granted = g.consentChanged, g.granted

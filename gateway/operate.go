@@ -69,7 +69,10 @@ var (
 	errNotServing = errors.New("not serving yet")
 )
 
-const readyLimit = time.Second
+const (
+	readyLimit = time.Second
+	aliveLimit = 5 * time.Second // a part that is only slow is not dead
+)
 
 // readiness says whether new calls are taken, a line for each thing they need.
 func (g *Gateway) readiness(ctx context.Context) []check {

@@ -54,6 +54,8 @@ type reaper struct {
 	metrics *metrics
 	log     *slog.Logger
 	wake    chan struct{} // one token: there is something new to pay
+	asked   chan struct{} // somebody wants a sign of life
+	over    chan struct{} // closed when run has returned
 	now     func() time.Time
 
 	work sync.WaitGroup // payments on their way
@@ -62,7 +64,7 @@ type reaper struct {
 }
 
 func newReaper(book debtBook, m *metrics, log *slog.Logger) *reaper {
-	return &reaper{book: book, metrics: m, log: log, wake: make(chan struct{}, 1), now: time.Now, busy: map[int64]bool{}}
+	return &reaper{book: book, metrics: m, log: log, wake: make(chan struct{}, 1), asked: make(chan struct{}), over: make(chan struct{}), now: time.Now, busy: map[int64]bool{}}
 }
 
 // poke tells the reaper that the book has a new entry.
@@ -76,16 +78,32 @@ func (r *reaper) poke() {
 // run pays debts until ctx ends.
 func (r *reaper) run(ctx context.Context) {
 	defer r.work.Wait()
+	defer close(r.over)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-r.asked: // that it was taken is the answer
+			continue
 		case <-r.wake:
 		case <-timer.C:
 		}
 		timer.Reset(r.round(ctx))
+	}
+}
+
+// turn asks the goroutine that pays for a sign of life. It fails when a round
+// hangs.
+func (r *reaper) turn(ctx context.Context) error {
+	select {
+	case r.asked <- struct{}{}:
+		return nil
+	case <-r.over:
+		return errors.New("it has ended")
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -51,7 +51,7 @@ func (g *Gateway) listen(ctx context.Context, cfg *config.Config) error {
 	mux.Handle(cfg.HTTP.Webhook.Path, g.webhook)
 	g.webhookServer = newServer(mux, writeTimeout, g.log)
 	g.admin = newAdmin(cfg.HTTP.Admin, adminDeps{
-		calls: g, records: g.store, ready: g.readiness, metrics: g.gatherer, log: g.log,
+		calls: g, records: g.store, ready: g.readiness, signs: g.signs, metrics: g.gatherer, log: g.log,
 		events: g.events, traces: liveTraces{g}, consent: consents{g}, eraser: g, dialer: summons{g},
 	})
 	g.adminServer = newServer(g.admin, adminTimeout, g.log)

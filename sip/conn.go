@@ -259,6 +259,9 @@ func (s *Server) connect(c *conn) (net.Conn, error) {
 func (s *Server) accept(l listener) {
 	for {
 		nc, err := l.Accept()
+		if l.sign.answered(err, s.passable) {
+			continue
+		}
 		if err != nil {
 			if s.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return

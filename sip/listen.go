@@ -80,12 +80,14 @@ type socket struct {
 	conn   datagrams
 	local  netip.AddrPort
 	traces *tracers
+	sign   *sign // of its reader; nil: cannot be asked
 }
 
 // listener is one TCP or TLS listener.
 type listener struct {
 	net.Listener
 	proto string // "tcp" or "tls"
+	sign  *sign  // of who accepts
 }
 
 // listen binds one configured listener.
@@ -107,7 +109,7 @@ func (s *Server) listen(text string) error {
 		}
 		// Too small a buffer is a loss under load, not a fault: the kernel's limit stands.
 		_ = c.SetReadBuffer(readBuffer)
-		s.sockets = append(s.sockets, &socket{conn: c, local: localOf(c.LocalAddr()), traces: s.traces})
+		s.sockets = append(s.sockets, &socket{conn: c, local: localOf(c.LocalAddr()), traces: s.traces, sign: newSign(c.SetReadDeadline)})
 	case "tcp", "tls":
 		if proto == "tls" && s.identity.Load() == nil {
 			return fmt.Errorf("listener %s: name a certificate and its key in sip.tls", text)
@@ -116,7 +118,11 @@ func (s *Server) listen(text string) error {
 		if err != nil {
 			return fmt.Errorf("listen %s: %w", text, err)
 		}
-		s.listeners = append(s.listeners, listener{l, proto})
+		tl, ok := l.(*net.TCPListener)
+		if !ok {
+			return errors.Join(fmt.Errorf("listen %s: not a TCP socket", text), l.Close())
+		}
+		s.listeners = append(s.listeners, listener{l, proto, newSign(tl.SetDeadline)})
 	default:
 		return fmt.Errorf("listener %s: unknown transport %q; use udp://, tcp:// or tls://", text, proto)
 	}
@@ -175,6 +181,9 @@ func (s *Server) readUDP(sock *socket) {
 	buf := make([]byte, maxMessage+1)
 	for {
 		n, from, err := sock.conn.ReadFromUDPAddrPort(buf)
+		if sock.sign.answered(err, s.passable) {
+			continue
+		}
 		if err != nil {
 			if s.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return

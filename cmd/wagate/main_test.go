@@ -128,6 +128,10 @@ func (d *fakeDaemon) Run(ctx context.Context) error {
 
 func (d *fakeDaemon) Drain() { close(d.drained) }
 
+func (*fakeDaemon) Ready(context.Context) error { return nil }
+
+func (*fakeDaemon) Alive(context.Context) error { return nil }
+
 func (d *fakeDaemon) Reload(*config.Config) error {
 	d.reloads++
 	return nil
@@ -153,7 +157,7 @@ func TestSignals(t *testing.T) {
 			signals := make(chan os.Signal)
 			result := make(chan error)
 			go func() {
-				result <- supervise(d, signals, func() { _ = d.Reload(nil) }, slog.New(slog.DiscardHandler))
+				result <- supervise(d, manager{}, signals, func() { _ = d.Reload(nil) }, slog.New(slog.DiscardHandler))
 			}()
 			for _, s := range tt.signals {
 				signals <- s

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +28,8 @@ type daemon interface {
 	Run(ctx context.Context) error
 	Drain()
 	Reload(cfg *config.Config) error
+	Ready(ctx context.Context) error // nil: new calls are taken
+	Alive(ctx context.Context) error // nil: every part of it gives a sign of life
 }
 
 // Run is the daemon's life.
@@ -63,23 +66,47 @@ func (c *serveCmd) Run(term terminal) error {
 		}
 		level.Set(levelOf(fresh.Log))
 	}
-	return supervise(g, signals, reload, log)
+	m, err := findManager(context.Background(), os.Getenv, os.Getpid())
+	if err != nil {
+		log.Warn("nobody is told how the gateway is", slog.Any("error", err))
+	}
+	defer m.close()
+	return supervise(g, m, signals, reload, log)
 }
 
 // supervise runs the daemon and turns signals into what they mean: the first
-// to end drains, the second ends every call now, SIGHUP reloads.
-func supervise(d daemon, signals <-chan os.Signal, reload func(), log *slog.Logger) error {
+// to end drains, the second ends every call now, SIGHUP reloads. The manager
+// hears of all of it.
+func supervise(d daemon, m manager, signals <-chan os.Signal, reload func(), log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	finished := make(chan error, 1) // its only value is the end
 	go func() { finished <- d.Run(ctx) }()
-	draining := false
+
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer stop()
+	ready := make(chan struct{})
+	watch.Go(func() { m.awaitReady(watching, d, ready) })
+
+	taking, draining := false, false // calls
 	for {
 		select {
 		case err := <-finished:
 			return err
+		case <-ready:
+			ready, taking = nil, !draining
+			if taking {
+				m.tell(tellReady, tellUp)
+				watch.Go(func() { m.beats(watching, d, log) })
+			}
 		case sig := <-signals:
 			switch {
+			case sig == syscall.SIGHUP && taking:
+				m.tell(tellReloading)
+				reload()
+				m.tell(tellReady, tellUp)
 			case sig == syscall.SIGHUP:
 				reload()
 			case draining:
@@ -87,7 +114,8 @@ func supervise(d daemon, signals <-chan os.Signal, reload func(), log *slog.Logg
 				cancel()
 			default:
 				log.Info("no new calls, running ones may finish; once more ends them", slog.String("signal", sig.String()))
-				draining = true
+				taking, draining = false, true
+				m.tell(tellStopping, tellDraining)
 				d.Drain()
 			}
 		}

@@ -1,0 +1,17 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+)
+
+// Turn passes an empty wish through the writer and returns when the writer has
+// come to it. It fails when a write before it hangs, as on a disk that answers
+// no more; a full disk or a damaged file does not stop the writer.
+func (db *DB) Turn(ctx context.Context) error {
+	return db.submit(ctx, &write{
+		do:    func(context.Context, *sql.Conn) error { return nil },
+		alone: true,
+		done:  make(chan struct{}),
+	})
+}

@@ -88,6 +88,9 @@ func (c *Session) peerBye(in gotRequest) {
 
 // sendBye hangs up.
 func (c *Session) sendBye(r Reason) {
+	if c.refer != nil && c.refer.next != 0 { // it would not be told any more
+		c.sendNotify(c.refer)
+	}
 	c.settle()
 	c.quit()
 	c.phase = phaseLeaving

@@ -71,6 +71,26 @@ func TestReferTellsWhatBecomesOfIt(t *testing.T) {
 	})
 }
 
+// TestLastWordOfAReferBeforeTheBye: a phone that is slow to answer the news
+// before it learns that its transfer has succeeded.
+func TestLastWordOfAReferBeforeTheBye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := bubble(t, nil)
+		c, e, invite := setUp(t, s, p, call())
+		p.inDialog(invite, "a", "REFER", 10, "", "Refer-To: <sip:601@"+p.addr().String()+">")
+		next[Refer](e)
+		c.TakeRefer()
+		p.want("202")
+		p.want("NOTIFY") // 100, which waits for its answer
+		c.Progressed(180)
+		c.Progressed(200)
+		c.Bye(Reason{Q850: 16})
+		p.told("terminated;reason=noresource", "200")
+		p.reply(p.want("BYE"), 200, "")
+		next[ByeDone](e)
+	})
+}
+
 func TestReferToIsReadStrictly(t *testing.T) {
 	p := newPeer(t)
 	s := newTestServer(t, quick(), trunkTo(p))

@@ -65,6 +65,7 @@ type Call struct {
 	hand       handover
 	handTrunk  string   // of the last newcomer
 	asker      referrer // who is told what becomes of it, nil for nobody
+	wish       func()   // a transfer that was asked for too early, nil for none
 	ringback   player   // what the customer hears meanwhile, nil for the phone
 	seats      atomic.Uint32
 	pending    []event // raised by legs in this turn, oldest first

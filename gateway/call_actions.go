@@ -71,6 +71,7 @@ func (c *Call) startBridge() {
 	c.bridge = b
 	c.log.Info("call answered", slog.String("trunk", c.rec.Trunk), slog.String("to", hide(c.rec.To, c.rec.User)),
 		slog.Duration("setup", c.now.Sub(c.rec.StartedAt)))
+	c.grant()
 }
 
 func (c *Call) stopBridge() {

@@ -52,8 +52,14 @@ func (c *Call) talks() uint8 {
 }
 
 // referred grants or refuses the wish of a phone that another one take its place
-// (RFC 3515). The new phone is dialled on the same trunk.
+// (RFC 3515). The new phone is dialled on the same trunk. A PBX whose dialplan
+// answers and transfers at once asks before the customer is connected: its wish
+// waits for that.
 func (c *Call) referred(from uint8, trunk string, by referrer, ev sip.Refer) {
+	if c.m.Phase == Answering && from == c.talks() {
+		c.wish = func() { c.referred(from, trunk, by, ev) }
+		return
+	}
 	why, reason := c.mayRefer(from, trunk, ev)
 	if why != "" {
 		status := 491
@@ -80,6 +86,14 @@ func (c *Call) referred(from uint8, trunk string, by referrer, ev sip.Refer) {
 	leg := newReliefLeg(c, id, config.Hop{Trunk: trunk, To: dialSeparators.Replace(ev.To)}, ev.Replaces, ev.By)
 	c.expect(id, trunk, leg)
 	c.after(reliefLimit, reliefLate{of(id)})
+}
+
+// grant takes up a wish that waited.
+func (c *Call) grant() {
+	if wish := c.wish; wish != nil {
+		c.wish = nil
+		wish()
+	}
 }
 
 // mayRefer returns why a transfer is not begun, as its outcome and in words for

@@ -166,6 +166,39 @@ func TestReferIsRefused(t *testing.T) {
 	})
 }
 
+// TestReferBeforeTheCustomerIsConnected waits, and is forgotten with the call.
+func TestReferBeforeTheCustomerIsConnected(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		rehearse(t, onePhone, func(s *rehearsal) {
+			s.graph.slow = map[string]time.Duration{"accept:sdp": time.Second}
+			s.start()
+			first := s.dialled()
+			first.answer()
+			s.phase(Answering)
+			s.seen.take()
+			first.notify(sip.Refer{To: "601"})
+			s.saw("nobody is connected yet")
+			if gone {
+				first.notify(sip.Hungup{})
+				time.Sleep(time.Second)
+				s.ended(Hangup, "pbx")
+				s.saw("the call is over", "terminate")
+				return
+			}
+			time.Sleep(time.Second)
+			second := s.dialled()
+			s.saw("it is granted", "open whatsapp", "202", "save sip:10.0.0.1", "INVITE sip:10.0.0.1 601")
+			second.answer()
+			s.saw("the other phone talks", "open sip", "NOTIFY 200", "BYE sip:10.0.0.1")
+			first.notify(sip.ByeDone{})
+			second.notify(sip.Hungup{})
+			if r := s.ended(Hangup, "pbx"); r.Transfers != 1 {
+				t.Errorf("record is %+v", r)
+			}
+		})
+	}
+}
+
 // TestPhoneThatTakesOverSaysNothingUsable: the call goes on with the one before.
 func TestPhoneThatTakesOverSaysNothingUsable(t *testing.T) {
 	rehearse(t, onePhone, func(s *rehearsal) {

@@ -54,7 +54,8 @@ type toneOut struct {
 	digit     Digit // as last sent
 	source    uint32
 	known     bool      // source is that of this or of the last digit
-	timestamp uint32    // of all its packets, in our clock
+	timestamp uint32    // of all packets of its segment, in our clock
+	full      uint32    // ticks of the segments that are full
 	told      uint16    // duration as heard
 	heard     time.Time // when
 	over      bool      // the end was heard, or concluded
@@ -105,7 +106,7 @@ func (s *sender) tickTone(now time.Time) time.Time {
 	silent := now.Sub(t.heard)
 	switch {
 	case t.over:
-	case silent >= digitLost || t.digit.Duration >= digitMax/s.types.eventScale()-digitUpdate:
+	case silent >= digitLost || t.digit.Duration >= digitMax-digitUpdate:
 		t.over, t.told = true, t.digit.Duration
 	case silent >= digitStale:
 		t.digit.Duration += digitUpdate
@@ -151,11 +152,25 @@ func (s *sender) sendDigit(now time.Time, first bool) {
 	s.pace.sent(now, frameTime)
 }
 
+// writeDigit sends one packet of the digit, and before it the end of a segment
+// that is full (RFC 4733 section 2.5.1.3).
 func (s *sender) writeDigit(now time.Time) {
+	t, d := &s.tone, s.tone.digit
+	past := uint32(d.Duration) * uint32(s.types.eventScale())
+	for past-t.full > digitMax {
+		for range digitEnds {
+			s.writeEvent(now, Digit{Code: d.Code, Volume: d.Volume, Duration: digitMax})
+		}
+		t.full += digitMax
+		t.timestamp += digitMax
+	}
+	d.Duration = uint16(past - t.full)
+	s.writeEvent(now, d)
+}
+
+func (s *sender) writeEvent(now time.Time, d Digit) {
 	s.header.PayloadType = s.types.events
 	s.header.Timestamp = s.tone.timestamp
-	d := s.tone.digit
-	d.Duration = min(d.Duration, digitMax/s.types.eventScale()) * s.types.eventScale()
 	s.send(now, d.put(s.out))
 	s.header.Marker = false
 }

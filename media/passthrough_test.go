@@ -215,8 +215,68 @@ func TestDigitsBetweenClocks(t *testing.T) {
 	}
 }
 
-// A key held for three seconds on a clock of 48 kHz comes in three segments and
-// is one key (RFC 4733 section 2.5.1.3).
+// A key held for three seconds on a clock of 48 kHz leaves in segments: each begins where the one before is full, the
+// first packet of all has the marker, the last segment the end.
+func TestLongKeyIsSentInSegments(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, m := testPacer(t)
+		var w wire
+		out := newSender(p, m.sip, testOpus(), w.write)
+		if err := out.use(Opus, payloadTypes{audio: 111, events: testEvents, hasEvents: true, eventClock: 48000}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(out.close)
+		out.open()
+		const frames = 150
+		for i := range uint16(frames) {
+			out.Push(&Frame{Kind: Event, Timestamp: 77, Digit: Digit{Code: 7, Duration: 160 * (i + 1), End: i == frames-1}})
+			time.Sleep(frameTime)
+		}
+		time.Sleep(time.Second)
+		hears := newEar()
+		r := testReceiver(t, p, m, hears)
+		r.acceptEvents(testEvents, 48000)
+		var first, stamp uint32
+		var last Digit
+		ends, segments := 0, 0
+		for _, sent := range w.sent() {
+			if sent.PayloadType != testEvents {
+				continue
+			}
+			d, _ := parseDigit(sent.payload)
+			switch {
+			case segments == 0:
+				first, segments = sent.Timestamp, 1
+			case sent.Timestamp != stamp:
+				if last.Duration != digitMax || sent.Timestamp != stamp+digitMax {
+					t.Errorf("a segment at %d follows one of %d at %d", sent.Timestamp-first, last.Duration, stamp-first)
+				}
+				segments++
+			case sent.Marker || d.Duration < last.Duration:
+				t.Errorf("%+v, marker %v, after %+v", d, sent.Marker, last)
+			}
+			if d.End {
+				ends++
+			}
+			stamp, last = sent.Timestamp, d
+			r.receive(&sent.Header, sent.payload, time.Now())
+		}
+		if total := stamp - first + uint32(last.Duration); segments != 3 || ends != digitEnds || total != 3*48000 {
+			t.Errorf("%d segments with %d ends and %d ticks in all, want 3, %d, %d", segments, ends, total, digitEnds, 3*48000)
+		}
+		var keys []Digit
+		for _, f := range hears.heard() {
+			if f.Kind == Event && f.Digit.End {
+				keys = append(keys, f.Digit)
+			}
+		}
+		if len(keys) != 1 || keys[0].Duration != 3*narrowRate {
+			t.Errorf("it is heard as %+v, want one key of %d", keys, 3*narrowRate)
+		}
+	})
+}
+
+// Such a key comes in three segments and is one key (RFC 4733 section 2.5.1.3).
 func TestLongKeyInSegments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, m := testPacer(t)

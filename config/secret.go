@@ -123,7 +123,7 @@ func (ref secretRef) fetch(dir string) (value, hint string, err error) {
 		return "", "let the gateway's user read it", fmt.Errorf("secret file: %w", err)
 	case !info.Mode().IsRegular():
 		return "", "name a regular file", fmt.Errorf("secret file %s is not a file", name)
-	case info.Mode().Perm()&0o077 != 0:
+	case info.Mode().Perm()&forbidden(name) != 0:
 		return "", "chmod 600 " + name, fmt.Errorf("secret file %s is open to other users (mode %04o)", name, info.Mode().Perm())
 	case info.Size() > maxSecret:
 		return "", "name the file that has only the secret", fmt.Errorf("secret file %s is too large", name)
@@ -136,6 +136,17 @@ func (ref secretRef) fetch(dir string) (value, hint string, err error) {
 		return "", "write the secret into it", fmt.Errorf("secret file %s is empty", name)
 	}
 	return value, "", nil
+}
+
+// forbidden are the permissions that a secret file may not have: those of other
+// users. systemd keeps the files of LoadCredential for one service, but lets it
+// in by an access list, and that shows as permissions of the group.
+func forbidden(name string) fs.FileMode {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if dir != "" && filepath.Dir(filepath.Clean(name)) == filepath.Clean(dir) {
+		return 0o037
+	}
+	return 0o077
 }
 
 // resolvePath makes a path of the file relative to the file's folder.

@@ -61,3 +61,28 @@ func TestSecretFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestCredentials: what systemd keeps for one service counts as closed, although
+// its access list shows as permissions of the group.
+func TestCredentials(t *testing.T) {
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		where string
+		mode  os.FileMode
+		taken bool
+	}{
+		{dir, 0o440, true},
+		{dir + "/", 0o400, true},
+		{dir, 0o444, false},
+		{dir, 0o460, false},
+		{filepath.Dir(dir), 0o440, false},
+		{"", 0o440, false},
+	} {
+		t.Setenv("CREDENTIALS_DIRECTORY", tt.where)
+		name := filepath.Join(dir, fmt.Sprintf("secret_%04o", tt.mode))
+		write(t, name, "token", tt.mode)
+		if value, _, err := (secretRef{file: name}).fetch("."); (err == nil) != tt.taken || tt.taken && value != "token" {
+			t.Errorf("credentials in %q, mode %04o: %q, %v", tt.where, tt.mode, value, err)
+		}
+	}
+}

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"wagate/config"
 	"wagate/test/fakemeta"
 	"wagate/test/faketrunk"
 	"wagate/test/peers"
@@ -21,25 +20,19 @@ func TestAsteriskOverTLS(t *testing.T) {
 	certs := newCertificates(t)
 	var pbx, gateway netip.Addr
 	f, ctx := opened(t, "201", peers.AsteriskOptions{
-		Trunk:  "password",
+		Trunk:  "tls",
 		Beside: func(a *peers.Asterisk) { pbx, gateway = a.Addr.Addr(), a.Gateway },
 		Change: func(c peers.Files) {
 			cert, key := certs.of(t, pbx)
-			c["pjsip.conf"] += "[transport-tls]\ntype=transport\nprotocol=tls\nbind=" + pbx.String() + ":5061\ncert_file=" + cert +
-				"\npriv_key_file=" + key + "\nca_list_file=" + certs.ca() + "\nmethod=tlsv1_2\nverify_server=yes\n"
-			c.Replace(t, "pjsip.conf", "context=from-whatsapp\ntransport=transport-udp", "context=from-whatsapp\ntransport=transport-tls\nmedia_encryption=sdes")
-			c.Replace(t, "pjsip.conf", "contact=sip:192.0.2.20:5060", "max_contacts=1\nremove_existing=yes")
+			c.Replace(t, "pjsip.conf", "/etc/asterisk/keys/pbx.pem", cert)
+			c.Replace(t, "pjsip.conf", "/etc/asterisk/keys/pbx.key", key)
+			c.Replace(t, "pjsip.conf", "/etc/asterisk/keys/ca.pem", certs.ca())
+			cert, key = certs.of(t, gateway)
+			c.Replace(t, "wagate.yaml", "/etc/wagate/tls/gateway.pem", cert)
+			c.Replace(t, "wagate.yaml", "/etc/wagate/tls/gateway.key", key)
+			c.Replace(t, "wagate.yaml", "/etc/wagate/tls/ca.pem", certs.ca())
 		},
-	}, func(c *config.Config) {
-		cert, key := certs.of(t, gateway)
-		c.SIP.Listen = []string{"tls://" + gateway.String() + ":5061"}
-		c.SIP.TLS = config.TLS{Cert: cert, Key: key}
-		trunk := &c.Trunks[0]
-		trunk.Targets = []config.Target{{URI: "sip:" + pbx.String() + ":5061;transport=tls"}}
-		trunk.TLS = config.TLS{CA: certs.ca()}
-		trunk.Register.Enabled = true
-		trunk.SRTP = "required"
-	})
+	}, nil)
 
 	customer, err := f.Meta.Call(ctx, fakemeta.CallOptions{Sound: ear()})
 	must(t, err)

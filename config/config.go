@@ -22,6 +22,8 @@ type Config struct {
 	Permissions Permissions `yaml:"permissions"`
 	Limits      Limits      `yaml:"limits"`
 	Retention   Retention   `yaml:"retention"`
+
+	tokenFiles map[string]string // of numbers; nil: no token is from a file
 }
 
 // Log chooses what is logged and how.

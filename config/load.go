@@ -90,6 +90,7 @@ func Parse(text []byte, dir string) (*Config, error) {
 		return nil, d.err() // not even YAML: what is missing is not the point
 	}
 	d.fetchSecrets(dir)
+	c.tokenFiles = d.tokenFiles(c, dir)
 	c.resolvePaths(dir)
 	for i := range c.Routes {
 		if !d.written(fmt.Sprintf("routes[%d].ring_timeout", i)) {

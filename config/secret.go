@@ -94,6 +94,26 @@ func (d *decoder) forgetSecrets(path string) {
 	d.secrets = kept
 }
 
+// tokenFiles tells where the access tokens of the numbers are read from.
+func (d *decoder) tokenFiles(c *Config, dir string) map[string]string {
+	var files map[string]string
+	for i, n := range c.WhatsApp.Numbers {
+		for _, ref := range d.secrets {
+			if ref.path == fmt.Sprintf("whatsapp.numbers[%d].access_token", i) && ref.file != "" {
+				if files == nil {
+					files = map[string]string{}
+				}
+				files[n.Name] = resolvePath(dir, ref.file)
+			}
+		}
+	}
+	return files
+}
+
+// TokenFile is the file that the access token of a number is read from, "" if it
+// is not from one.
+func (c *Config) TokenFile(number string) string { return c.tokenFiles[number] }
+
 // fetchSecrets reads every noted secret; files are relative to dir.
 func (d *decoder) fetchSecrets(dir string) {
 	for _, ref := range d.secrets {
@@ -114,7 +134,16 @@ func (ref secretRef) fetch(dir string) (value, hint string, err error) {
 		}
 		return value, "", nil
 	}
-	name := resolvePath(dir, ref.file)
+	return readSecret(resolvePath(dir, ref.file))
+}
+
+// ReadSecret reads a secret's file again, as Load does.
+func ReadSecret(path string) (Secret, error) {
+	value, _, err := readSecret(path)
+	return Secret(value), err
+}
+
+func readSecret(name string) (value, hint string, err error) {
 	info, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

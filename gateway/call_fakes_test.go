@@ -65,6 +65,8 @@ func (g *fakeGraph) ask(ctx context.Context, verb string) error {
 	return nil
 }
 
+func (*fakeGraph) Throttled() time.Duration { return 0 }
+
 func (g *fakeGraph) PreAccept(ctx context.Context, _ whatsapp.CallID, answer string) error {
 	return g.ask(ctx, "pre_accept:"+answer)
 }

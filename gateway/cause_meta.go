@@ -32,6 +32,14 @@ func causeOfAPI(e *whatsapp.APIError) Cause {
 	return APIError
 }
 
+// causeOfBarred returns the cause of a request that was not even made.
+func causeOfBarred(e *whatsapp.BarredError) Cause {
+	if e.Why == whatsapp.BarredThrottled {
+		return Limited
+	}
+	return APIDown
+}
+
 // metaCause is the table of Meta's codes; NoCause for those that are not in it.
 func metaCause(code int) Cause {
 	switch code {

@@ -62,10 +62,8 @@ func (g *Gateway) tellLedger(ev whatsapp.Event) {
 	})
 }
 
-// connectAsked learns from what Meta says of a call: whether it takes calls of
-// the number at all, and from its refusal of one that the ledger had allowed.
+// connectAsked learns from Meta's refusal of a call that the ledger had allowed.
 func (g *Gateway) connectAsked(o order, err error) {
-	g.outages.note(o.number.Name, err)
 	if err == nil {
 		return
 	}
@@ -157,6 +155,7 @@ func (c consents) request(ctx context.Context, number string, user whatsapp.User
 func refusedAsk(err error) error {
 	no := denialOf(err)
 	var api *whatsapp.APIError
+	var barred *whatsapp.BarredError
 	switch {
 	case no != nil && no.Reason == whatsapp.ReasonGranted:
 		return &refusedError{why: refusePermitted, reason: no.Error()}
@@ -168,6 +167,8 @@ func refusedAsk(err error) error {
 		return &refusedError{why: refuseNotAllowed, reason: "outside the customer's service window a template is needed: set permissions.request.template"}
 	case errors.As(err, &api):
 		return refusedFor(causeOfMeta(api.Code), api.Error())
+	case errors.As(err, &barred):
+		return &refusedError{why: refusal(causeOfBarred(barred).String()), reason: err.Error(), retryAfter: barred.Wait}
 	case errors.Is(err, whatsapp.ErrNotSent):
 		return refusedFor(APIDown, err.Error())
 	case errors.Is(err, whatsapp.ErrUnknown):

@@ -98,6 +98,10 @@ func (g *Gateway) place(e *running, o order, now time.Time) order {
 	default:
 		o.refuse = g.capacity(e)
 	}
+	var barred *whatsapp.BarredError
+	if o.refuse == NoCause && errors.As(e.clients[o.number.Name].Reachable(), &barred) {
+		o.refuse = causeOfBarred(barred) // no phone rings for a call that cannot be answered
+	}
 	return o
 }
 

@@ -51,6 +51,7 @@ type Gateway struct {
 	certificate                    certificate
 	admin                          *admin
 
+	reloading  sync.Mutex  // one change of the configuration at a time
 	calling    atomic.Bool // callbacks are carried out
 	draining   atomic.Bool
 	drained    chan struct{} // closed when a drain has nothing left to wait for
@@ -152,7 +153,7 @@ func (g *Gateway) compile(cfg *config.Config) (*running, error) {
 	}
 	r := &running{cfg: cfg, router: newRouter(cfg), clients: map[string]*whatsapp.Client{}, former: map[string]*whatsapp.Client{}}
 	for _, n := range cfg.WhatsApp.Numbers {
-		r.clients[n.Name] = whatsapp.NewClient(cfg.WhatsApp, n, g.whatsapp, g.log)
+		r.clients[n.Name] = g.clientFor(cfg.WhatsApp, n)
 	}
 	r.env = &env{
 		cfg: cfg, trunks: sipTrunks{g.sip}, audio: mediaEngine{g.engine}, book: g.store, limits: g.limits,
@@ -165,6 +166,19 @@ func (g *Gateway) compile(cfg *config.Config) (*running, error) {
 	return r, nil
 }
 
+// clientFor is the client that the number has already, which knows how Meta
+// does, or a new one.
+func (g *Gateway) clientFor(w config.WhatsApp, n config.Number) *whatsapp.Client {
+	if old := g.current.Load(); old != nil {
+		if client := old.clients[n.Name]; client != nil && client.Serves(w, n) {
+			return client
+		}
+	}
+	client := whatsapp.NewClient(w, n, g.whatsapp, g.log)
+	client.Watch(func(ofCall bool, err error) { g.outages.note(n.Name, ofCall, err) })
+	return client
+}
+
 // asker is the Graph API of a number, for permissions.
 func (g *Gateway) asker(number string) asker {
 	if client := g.current.Load().clients[number]; client != nil {
@@ -175,12 +189,17 @@ func (g *Gateway) asker(number string) asker {
 
 func (g *Gateway) adopt(r *running) {
 	old := g.current.Swap(r)
+	for _, n := range r.cfg.WhatsApp.Numbers {
+		r.clients[n.Name].Renew(n.AccessToken) // for the calls that are up, too
+	}
 	g.metrics.expect(r.cfg)
 	g.metrics.reloadOK.Set(1)
 	g.metrics.reloadTime.SetToCurrentTime()
 	if old != nil {
-		for _, client := range old.clients {
-			client.Close() // idle connections; requests on their way finish
+		for name, client := range old.clients {
+			if r.clients[name] != client {
+				client.Close() // idle connections; requests on their way finish
+			}
 		}
 	}
 }
@@ -225,6 +244,8 @@ func (g *Gateway) ReloadRefused() { g.metrics.reloadOK.Set(0) }
 // Reload takes a new configuration for all calls to come, or refuses it whole:
 // what is bound at start cannot change while the gateway runs.
 func (g *Gateway) Reload(cfg *config.Config) error {
+	g.reloading.Lock()
+	defer g.reloading.Unlock()
 	err := g.reload(cfg)
 	if err != nil {
 		g.ReloadRefused()
@@ -244,9 +265,7 @@ func (g *Gateway) reload(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	old := g.current.Load()
-	maps.Copy(next.former, old.former)
-	maps.Copy(next.former, old.clients)
+	g.inherit(next)
 	if err := g.sip.Reload(cfg.Trunks); err != nil {
 		return fmt.Errorf("reload trunks: %w", err)
 	}
@@ -257,6 +276,13 @@ func (g *Gateway) reload(cfg *config.Config) error {
 	g.adopt(next)
 	g.log.Info("configuration reloaded")
 	return nil
+}
+
+// inherit keeps the clients of numbers that leave, or are another's now.
+func (g *Gateway) inherit(next *running) {
+	old := g.current.Load()
+	maps.Copy(next.former, old.former)
+	maps.Copy(next.former, old.clients)
 }
 
 func (g *Gateway) onExit(name string, do func() error) {

@@ -67,6 +67,8 @@ const (
 	resultTemporary
 	// resultUnknown: no reply came, which says nothing about the effect.
 	resultUnknown
+	// resultBarred: not even asked, because Meta fails or wants a pause.
+	resultBarred
 )
 
 // graphReply is the result of a request, and its cause where it failed.

@@ -10,6 +10,7 @@ type graphIngress struct {
 	WantAnswer bool
 	WantEnd    bool
 	Touched    bool // pre_accept or accept was sent, so the call ends with terminate
+	Before     bool // it was so before the last of them
 	Told       bool // Meta has our answer, so media may come up before accept
 	MediaUp    bool // our peer connection is up
 	PeerWait   bool // accept waits for that
@@ -107,6 +108,9 @@ func (l *graphIngress) reply(r graphReq, rep graphReply, p graphPort) {
 		l.end(NoCause, p)
 		return
 	}
+	if rep.Result == resultBarred {
+		l.Touched = l.Before
+	}
 	switch r {
 	case reqPrepare:
 		l.prepared(rep, p)
@@ -140,7 +144,7 @@ func (l *graphIngress) preAccepted(rep graphReply, p graphPort) {
 	switch {
 	case l.WantEnd:
 		l.requestEnd(p)
-	case rep.Result == resultHopeless:
+	case rep.Result == resultHopeless, rep.Result == resultBarred:
 		p.emit(callerFailed{rep.or(APIError)}) // accept would meet the same
 	case l.WantAnswer:
 		l.accept(p)
@@ -177,7 +181,7 @@ func (l *graphIngress) accepted(rep graphReply, p graphPort) {
 	case (rep.Result == resultTemporary || rep.Result == resultUnknown) && l.Accepts < 2 && !l.Late:
 		l.Next = reqAccept
 		p.wait(retryTimer, 0)
-	case rep.Result == resultHopeless:
+	case rep.Result == resultHopeless, rep.Result == resultBarred:
 		p.emit(callerFailed{rep.or(APIError)})
 	default: // it may still ring, or even be up
 		p.emit(callerFailed{AnswerFailed})
@@ -196,7 +200,7 @@ func (l *graphIngress) endReplied(r graphReq, rep graphReply, p graphPort) {
 	switch rep.Result {
 	case resultOK, resultGone:
 		l.end(NoCause, p)
-	case resultTemporary, resultUnknown: // harmless to repeat
+	case resultTemporary, resultUnknown, resultBarred: // harmless to repeat
 		l.Next = r
 		p.wait(retryTimer, l.Tries)
 		l.Tries = min(l.Tries+1, maxTries)
@@ -221,7 +225,7 @@ const maxTries = 7
 func (l *graphIngress) request(r graphReq, p graphPort) {
 	l.Busy = r
 	if r == reqPreAccept || r == reqAccept {
-		l.Touched = true
+		l.Before, l.Touched = l.Touched, true
 	}
 	if r == reqAccept {
 		l.Accepts++
@@ -301,7 +305,7 @@ func (l *graphEgress) reply(r graphReq, rep graphReply, p graphPort) {
 				return
 			}
 			l.end(Hangup, p)
-		case resultRefused, resultHopeless, resultTemporary, resultUnknown:
+		case resultRefused, resultHopeless, resultTemporary, resultUnknown, resultBarred:
 			l.Next = r
 			p.wait(retryTimer, l.Tries)
 			l.Tries = min(l.Tries+1, maxTries)

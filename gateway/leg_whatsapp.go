@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"wagate/media"
@@ -37,7 +38,10 @@ func (l *waIngress) emit(ev event) { l.call.emit(ev) }
 
 func (l *waIngress) wait(t legTimer, nth uint8) {
 	pause := legPause(t, nth)
-	if t == retryTimer && l.table.WantEnd { // else the callee waits
+	if t == retryTimer {
+		if !l.table.WantEnd { // Meta may be swamped by calls like this one
+			pause = rand.N(pause) //nolint:gosec // spreads, hides nothing
+		}
 		pause = max(pause, l.call.throttled())
 	}
 	l.call.after(pause, legTimeout{0, t})
@@ -96,8 +100,8 @@ func (l *waIngress) request(r graphReq) {
 	case reqPrepare:
 		c.do(prepareLimit, l.makePeer)
 	case reqPreAccept:
-		answer := l.made.sdp
-		ask(preAcceptLimit, func(ctx context.Context) error { return g.PreAccept(ctx, id, answer) })
+		answer, again := l.made.sdp, l.table.Repeated
+		ask(preAcceptLimit, func(ctx context.Context) error { return g.PreAccept(repeating(ctx, again), id, answer) })
 	case reqAccept:
 		limit := acceptFirst
 		if l.accepting.IsZero() {
@@ -105,14 +109,22 @@ func (l *waIngress) request(r graphReq) {
 		} else {
 			limit = max(acceptLimit-c.now.Sub(l.accepting), 0)
 		}
-		answer := l.made.sdp
-		ask(limit, func(ctx context.Context) error { return g.Accept(ctx, id, answer, c.id) })
+		answer, again := l.made.sdp, l.table.Accepts > 1
+		ask(limit, func(ctx context.Context) error { return g.Accept(repeating(ctx, again), id, answer, c.id) })
 	case reqReject:
 		ask(endLimit, func(ctx context.Context) error { return g.Reject(ctx, id) })
 	case reqTerminate:
 		ask(endLimit, func(ctx context.Context) error { return g.Terminate(ctx, id) })
 	case noReq, reqConnect: // never asked for by this leg
 	}
+}
+
+// repeating marks a request that was made before.
+func repeating(ctx context.Context, again bool) context.Context {
+	if again {
+		return whatsapp.Again(ctx)
+	}
+	return ctx
 }
 
 // makePeer makes the peer connection and answers the offer.
@@ -189,8 +201,11 @@ func (c *Call) noteGraph(in graphDone) {
 	}
 }
 
-// throttled is how long Meta wants no further request.
-func (c *Call) throttled() time.Duration { return c.notBefore.Sub(c.now) }
+// throttled is how long Meta wants no further request, be it that it said so to
+// this call or to another one of the number.
+func (c *Call) throttled() time.Duration {
+	return max(c.notBefore.Sub(c.now), c.env.graph(c.order.number.Name).Throttled())
+}
 
 // watchPeer reports when ICE and DTLS are up, when the customer is first heard,
 // and when the connection is lost.
@@ -273,6 +288,7 @@ func replyOf(r graphReq, err error) graphReply {
 
 func resultOf(r graphReq, err error) graphReply {
 	var api *whatsapp.APIError
+	var barred *whatsapp.BarredError
 	switch {
 	case err == nil:
 		return graphReply{}
@@ -280,6 +296,10 @@ func resultOf(r graphReq, err error) graphReply {
 		return graphReply{resultHopeless, NoCodec}
 	case r == reqPrepare, errors.As(err, &notMade{}):
 		return graphReply{resultHopeless, MediaFailed}
+	case errors.As(err, &barred) && barred.Why == whatsapp.BarredBudget:
+		return graphReply{resultRefused, APIDown}
+	case errors.As(err, &barred):
+		return graphReply{resultBarred, causeOfBarred(barred)}
 	case r == reqConnect && errors.Is(err, whatsapp.ErrUnknown):
 		return graphReply{resultUnknown, APITimeout}
 	case errors.As(err, &api):
@@ -316,9 +336,10 @@ func replyOfAPI(r graphReq, api *whatsapp.APIError) graphReply {
 
 // The codes that every request of the call would meet again.
 const (
-	codeInvalid = 100 // our SDP, where it is not the state of the call
-	codeToken   = 190
-	codeBadSDP  = 138008
+	codeNoNumber = 33
+	codeInvalid  = 100 // our SDP, where it is not the state of the call
+	codeToken    = 190
+	codeBadSDP   = 138008
 )
 
 func hopeless(code int) bool { return code == codeInvalid || code == codeToken || code == codeBadSDP }

@@ -254,10 +254,12 @@ func (r *runner) requestMoves(ms []move) []move {
 			}
 		}
 		switch w.cloud.req {
-		case reqConnect, reqAccept, reqPrepare:
+		case reqConnect, reqAccept:
+			ms = append(ms, with(mRefused, uint8(resultRefused)), with(mRefused, uint8(resultBarred)))
+		case reqPrepare:
 			ms = append(ms, with(mRefused, uint8(resultRefused)))
 		case reqPreAccept:
-			ms = append(ms, with(mRefused, uint8(resultRefused)), with(mRefused, uint8(resultHopeless)))
+			ms = append(ms, with(mRefused, uint8(resultRefused)), with(mRefused, uint8(resultHopeless)), with(mRefused, uint8(resultBarred)))
 		case noReq, reqReject, reqTerminate:
 		}
 	}

@@ -1,11 +1,8 @@
 package gateway
 
 import (
-	"errors"
 	"log/slog"
 	"sync"
-
-	"wagate/whatsapp"
 )
 
 // outages knows the business numbers whose calls Meta refuses one and all, for
@@ -23,19 +20,19 @@ func newOutages(m *metrics, log *slog.Logger) *outages {
 	return &outages{metrics: m, log: log, codes: map[string]int{}}
 }
 
-// note takes what Meta said of a call; nil when it took it. What is about that
-// one call changes nothing.
-func (o *outages) note(number string, err error) {
-	code := 0
-	var api *whatsapp.APIError
-	if errors.As(err, &api) && standing(api.Code) {
-		code = api.Code
-	}
-	if err != nil && code == 0 {
-		return
-	}
+// note takes what Meta said to a request; nil when it took it. What is about
+// one call changes nothing; a request that sets up none tells of the token alone.
+func (o *outages) note(number string, ofCall bool, err error) {
+	code := metaCode(err)
 	o.mu.Lock()
 	before := o.codes[number]
+	switch {
+	case err == nil && (ofCall || ofToken(before)):
+		code = 0
+	case standing(code) && (ofCall || ofToken(code)):
+	default:
+		code = before
+	}
 	o.codes[number] = code
 	o.mu.Unlock()
 	if before == code {
@@ -50,3 +47,15 @@ func (o *outages) note(number string, err error) {
 	o.log.Error("whatsapp refuses every call of the number, mend its set-up", slog.String("number", number),
 		slog.Int("code", code), slog.Any("error", err))
 }
+
+// barred says whether Meta takes no token of the number, so that any request
+// may show when it does again.
+func (o *outages) barred(number string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return ofToken(o.codes[number])
+}
+
+// ofToken says whether a code is about the token, or the number itself, and so
+// met by every request.
+func ofToken(code int) bool { return code == codeToken || code == codeNoNumber }

@@ -17,23 +17,29 @@ func TestNumberRefused(t *testing.T) {
 	var log strings.Builder
 	reg := prometheus.NewRegistry()
 	o := newOutages(newMetrics(reg, "test"), slog.New(slog.NewTextHandler(&log, nil)))
-	paused := &whatsapp.APIError{Status: 400, Code: 138014}
+	paused, badToken := &whatsapp.APIError{Status: 400, Code: 138014}, &whatsapp.APIError{Status: 401, Code: 190}
 	for _, step := range []struct {
+		look  bool // not a call, but another request
 		err   error
 		gauge float64
 		lines int
 	}{
-		{nil, 0, 0},
-		{paused, 1, 1},
-		{paused, 1, 1},
-		{errors.Join(errors.New("connect call"), paused), 1, 1},
-		{&whatsapp.APIError{Status: 400, Code: 138003}, 1, 1}, // of one call: no news
-		{&whatsapp.APIError{Status: 401, Code: 190}, 1, 2},
-		{whatsapp.ErrUnknown, 1, 2},
-		{nil, 0, 3},
-		{&whatsapp.APIError{Status: 403, Code: 250}, 1, 4},
+		{err: nil},
+		{err: paused, gauge: 1, lines: 1},
+		{err: paused, gauge: 1, lines: 1},
+		{err: errors.Join(errors.New("connect call"), paused), gauge: 1, lines: 1},
+		{err: &whatsapp.APIError{Status: 400, Code: 138003}, gauge: 1, lines: 1}, // of one call: no news
+		{look: true, err: nil, gauge: 1, lines: 1},                               // which says nothing of calls
+		{err: badToken, gauge: 1, lines: 2},
+		{err: whatsapp.ErrUnknown, gauge: 1, lines: 2},
+		{err: nil, lines: 3},
+		{err: &whatsapp.APIError{Status: 403, Code: 250}, gauge: 1, lines: 4},
+		{err: nil, lines: 5},
+		{look: true, err: paused, lines: 5},
+		{look: true, err: badToken, gauge: 1, lines: 6},
+		{look: true, err: nil, lines: 7},
 	} {
-		o.note("support", step.err)
+		o.note("support", !step.look, step.err)
 		families, err := reg.Gather()
 		if err != nil {
 			t.Fatal(err)

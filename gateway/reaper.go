@@ -33,6 +33,7 @@ const (
 type graphEnder interface {
 	Reject(ctx context.Context, id whatsapp.CallID) error
 	Terminate(ctx context.Context, id whatsapp.CallID) error
+	Throttled() time.Duration
 }
 
 // debtBook is where owed ends are kept.
@@ -193,13 +194,21 @@ func (r *reaper) pay(ctx context.Context, d store.Debt) (noted bool) {
 		err = r.book.Paid(ctx, d.ID)
 	default:
 		log.Debug("owed end not confirmed yet", slog.Any("error", err))
-		wait := max(debtBackoff[min(d.Tries, len(debtBackoff)-1)], metaPause(err))
+		wait := max(debtBackoff[min(d.Tries, len(debtBackoff)-1)], metaPause(err), r.throttled(d.Number))
 		err = r.book.Postpone(ctx, d.ID, d.Tries+1, r.now().Add(wait))
 	}
 	if err != nil && ctx.Err() == nil {
 		log.Error("owed end cannot be updated", slog.Any("error", err))
 	}
 	return err == nil
+}
+
+// throttled is how long Meta wants no further request for the number.
+func (r *reaper) throttled(number string) time.Duration {
+	if e := r.ender(number); e != nil {
+		return e.Throttled()
+	}
+	return 0
 }
 
 func (r *reaper) attempt(ctx context.Context, d store.Debt) error {

@@ -49,6 +49,11 @@ func (c *Call) retryFor(why Cause) time.Duration {
 // noteLimit keeps what a PBX is told where Meta refuses a call for a limit.
 func (c *Call) noteLimit(err error) {
 	var api *whatsapp.APIError
+	var barred *whatsapp.BarredError
+	if errors.As(err, &barred) && causeOfBarred(barred) == Limited {
+		c.retryAfter = numberRetry(barred.Wait)
+		return
+	}
 	if !errors.As(err, &api) || causeOfAPI(api) != Limited {
 		return
 	}

@@ -120,6 +120,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.background.Go(func() { g.reaper.run(inside) })
 	g.background.Go(func() { g.resume(inside) })
 	g.background.Go(func() { g.purge(inside) })
+	g.background.Go(func() { g.watchNumbers(inside) })
 	g.background.Go(func() { g.giveSigns(inside) })
 	g.metrics.ready.Set(1)
 	g.log.Info("gateway is up", slog.String("webhook", g.WebhookAddr()), slog.String("admin", g.AdminAddr()))

@@ -128,7 +128,7 @@ func (s *theatre) graphReply(request, result, cause string) error {
 	}
 	res, ok := map[string]graphResult{
 		"ok": resultOK, "gone": resultGone, "refused": resultRefused, "hopeless": resultHopeless,
-		"busy": resultTemporary, "lost": resultUnknown,
+		"busy": resultTemporary, "lost": resultUnknown, "barred": resultBarred,
 	}[result]
 	if !ok {
 		return fmt.Errorf("no such result")

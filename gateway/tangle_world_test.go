@@ -154,6 +154,8 @@ func (p *tanglePhone) giveUp() {
 // tangleGraph is Meta's API.
 type tangleGraph struct{ *tangle }
 
+func (g tangleGraph) Throttled() time.Duration { return 0 }
+
 func (g tangleGraph) PreAccept(context.Context, whatsapp.CallID, string) error      { return nil }
 func (g tangleGraph) Accept(context.Context, whatsapp.CallID, string, string) error { return nil }
 func (g tangleGraph) Reject(context.Context, whatsapp.CallID) error                 { return nil }

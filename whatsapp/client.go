@@ -1,7 +1,8 @@
 // Package whatsapp speaks the calling part of the WhatsApp Cloud API: requests
 // to the Graph API, and signed webhooks from it. It knows what Meta says and
 // nothing of what a call is good for. It never repeats a request by itself: its
-// caller knows better whether that is safe.
+// caller knows better whether that is safe. It does refuse to make one, while
+// those like it fail or Meta wants a pause.
 package whatsapp
 
 import (
@@ -39,12 +40,14 @@ const (
 
 // Client makes the requests of one business number. Its methods may be called
 // from anywhere. Their errors are *APIError for a refusal, and else wrap
-// ErrNotSent or ErrUnknown.
+// ErrNotSent or ErrUnknown; a *BarredError is an ErrNotSent.
 type Client struct {
 	url     string // of the number
-	token   config.Secret
+	token   atomic.Pointer[config.Secret]
 	metrics *Metrics
 	log     *slog.Logger
+	guard   *guard
+	told    func(ofCall bool, err error) // nil: nobody wants to know
 	calls   *http.Client
 	ends    *http.Client // a stuck connect must not keep calls open
 }
@@ -52,15 +55,40 @@ type Client struct {
 // NewClient returns a client for one of our numbers. It opens connections only
 // when they are needed; Close closes the idle ones.
 func NewClient(w config.WhatsApp, n config.Number, m *Metrics, log *slog.Logger) *Client {
-	return &Client{
-		url:     strings.TrimRight(w.GraphURL, "/") + "/" + url.PathEscape(w.GraphVersion) + "/" + url.PathEscape(n.PhoneNumberID),
-		token:   n.AccessToken,
+	c := &Client{
+		url:     urlOf(w, n),
 		metrics: m,
 		log:     log.With(slog.String("number", n.Name)),
+		guard:   newGuard(m, n.Name),
 		calls:   newHTTP(),
 		ends:    newHTTP(),
 	}
+	c.Renew(n.AccessToken)
+	return c
 }
+
+func urlOf(w config.WhatsApp, n config.Number) string {
+	return strings.TrimRight(w.GraphURL, "/") + "/" + url.PathEscape(w.GraphVersion) + "/" + url.PathEscape(n.PhoneNumberID)
+}
+
+// Serves says whether the client is one for this number, but for the token.
+func (c *Client) Serves(w config.WhatsApp, n config.Number) bool { return c.url == urlOf(w, n) }
+
+// Renew changes the token of all requests to come.
+func (c *Client) Renew(token config.Secret) { c.token.Store(&token) }
+
+// Watch tells f what became of every request that was made: whether it was one
+// that sets up a call, and its error. It must be set before the first request,
+// and f must not block.
+func (c *Client) Watch(f func(ofCall bool, err error)) { c.told = f }
+
+// Reachable returns nil if a call of a customer may be answered now, as far as
+// one knows, and else a *BarredError.
+func (c *Client) Reachable() error { return c.guard.reachable(classAnswer) }
+
+// Throttled returns how long Meta wants no further request, 0 if it does not say
+// so.
+func (c *Client) Throttled() time.Duration { return c.guard.throttled() }
 
 // newHTTP returns a client with connections of its own, HTTP/1 only: one stuck
 // connection then holds up one request.
@@ -196,11 +224,22 @@ func (c *Client) post(ctx context.Context, a action, r request) ([]byte, error) 
 	return c.do(ctx, client, a, http.MethodPost, c.url+"/calls", body)
 }
 
-// do makes one request, counts it, and names what is known of its effect.
+// do makes one request, if nothing bars it, counts it, and names what is known
+// of its effect.
 func (c *Client) do(ctx context.Context, client *http.Client, a action, method, url string, body []byte) ([]byte, error) {
 	x := Exchange{Sent: time.Now(), Action: a.String(), Method: method, Path: pathOf(url), Request: body}
+	passed, err := c.guard.enter(a, ctx.Value(againKey{}) != nil)
+	if err != nil {
+		x.Done, x.Err = x.Sent, err
+		trace(ctx, x)
+		return nil, fmt.Errorf("%s call: %w", a, err)
+	}
 	answer, err := c.exchange(ctx, client, url, &x)
 	x.Done, x.Err = time.Now(), err
+	c.guard.leave(passed, err)
+	if c.told != nil {
+		c.told(passed.class == classConnect || passed.class == classAnswer, err)
+	}
 	c.metrics.seconds[a].Observe(x.Done.Sub(x.Sent).Seconds())
 	c.metrics.graph[a][c.count(err)].Inc()
 	trace(ctx, x)
@@ -251,7 +290,7 @@ func (c *Client) exchange(ctx context.Context, client *http.Client, url string, 
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
+	req.Header.Set("Authorization", "Bearer "+c.token.Load().Reveal())
 	req.Header.Set("User-Agent", "wagate")
 	if x.Method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/json")
@@ -264,6 +303,7 @@ func (c *Client) exchange(ctx context.Context, client *http.Client, url string, 
 		return nil, fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	c.metrics.clock.note(resp.Header.Get("Date"), x.Sent, time.Now(), c.log)
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	x.Status, x.Answer = resp.StatusCode, answer
 	if resp.StatusCode/100 != 2 {

@@ -127,7 +127,7 @@ func mentions(text string, phrases []string) bool {
 // parseError reads a refusal. An answer without Meta's envelope keeps only its
 // status.
 func parseError(status int, header http.Header, body []byte, now time.Time) *APIError {
-	e := &APIError{Status: status, RetryAfter: retryAfter(header.Get("Retry-After"), now)}
+	e := &APIError{Status: status, RetryAfter: max(retryAfter(header.Get("Retry-After"), now), usageWait(header.Get(usageHeader)))}
 	var envelope struct {
 		Error struct {
 			Message   text   `json:"message"`
@@ -159,4 +159,26 @@ func retryAfter(value string, now time.Time) time.Duration {
 		wait = at.Sub(now)
 	}
 	return min(max(wait, 0), maxRetryAfter)
+}
+
+// usageHeader tells an account what it has used of its share.
+const usageHeader = "X-Business-Use-Case-Usage"
+
+// usageWait is how long the shares that are used up stay so: the header has
+// them by account, with minutes.
+func usageWait(value string) time.Duration {
+	if value == "" || len(value) > maxAnswer {
+		return 0
+	}
+	var accounts map[string][]struct {
+		Minutes number `json:"estimated_time_to_regain_access"`
+	}
+	_ = json.Unmarshal([]byte(value), &accounts) // what is of a wrong type says nothing
+	var longest time.Duration
+	for _, uses := range accounts {
+		for _, use := range uses {
+			longest = max(longest, time.Duration(min(max(use.Minutes, 0), number(maxRetryAfter/time.Minute)))*time.Minute)
+		}
+	}
+	return longest
 }

@@ -79,6 +79,10 @@ type Metrics struct {
 	graph      [actions][results]prometheus.Counter
 	seconds    [actions]prometheus.Observer
 	errors     map[int]prometheus.Counter // by Meta's code; 0: any other
+	breakers   *prometheus.GaugeVec
+	barred     *prometheus.CounterVec
+	repeats    *prometheus.CounterVec
+	clock      clock
 }
 
 // answerCodes are the statuses that the webhook answers with.
@@ -132,7 +136,23 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Webhook events that Meta dates into our future; they count from their receipt.",
 		}),
 		errors: map[int]prometheus.Counter{0: failures.WithLabelValues("other")},
+		breakers: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "wagate_graph_breaker_state",
+			Help: "Requests to the Graph API by class: 0 they are made, 1 one is made to see whether it works, 2 none is made because they fail.",
+		}, []string{"number", "class"}),
+		barred: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "wagate_graph_requests_barred_total",
+			Help: "Requests to the Graph API that were not made, and why.",
+		}, []string{"number", "class", "reason"}),
+		repeats: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "wagate_graph_repeats_total",
+			Help: "Requests to the Graph API that repeated one that failed; ends of calls are not among them.",
+		}, []string{"number"}),
 	}
+	m.clock.gauge = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "wagate_clock_offset_seconds",
+		Help: "How far this machine's clock is ahead of Meta's at least, by the date of its last answer; negative: behind.",
+	})
 	for _, code := range answerCodes {
 		m.requests[code] = requests.WithLabelValues(strconv.Itoa(code))
 	}
@@ -153,7 +173,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for _, code := range knownCodes {
 		m.errors[code] = failures.WithLabelValues(strconv.Itoa(code))
 	}
-	reg.MustRegister(requests, events, graph, seconds, failures, m.delay, m.handle, m.signatures, m.ahead)
+	reg.MustRegister(requests, events, graph, seconds, failures, m.delay, m.handle, m.signatures, m.ahead,
+		m.breakers, m.barred, m.repeats, m.clock.gauge)
 	return m
 }
 

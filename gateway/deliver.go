@@ -98,11 +98,20 @@ func (g *Gateway) place(e *running, o order, now time.Time) order {
 	default:
 		o.refuse = g.capacity(e)
 	}
-	var barred *whatsapp.BarredError
-	if o.refuse == NoCause && errors.As(e.clients[o.number.Name].Reachable(), &barred) {
-		o.refuse = causeOfBarred(barred) // no phone rings for a call that cannot be answered
+	if o.refuse == NoCause {
+		o.refuse = unreachable(e.clients[o.number.Name].Reachable())
 	}
 	return o
+}
+
+// unreachable is the cause for which no phone rings: Meta would not hear that it
+// was answered.
+func unreachable(err error) Cause {
+	var barred *whatsapp.BarredError
+	if !errors.As(err, &barred) || barred.Why == whatsapp.BarredThrottled && barred.Wait < preAcceptLimit {
+		return NoCause
+	}
+	return causeOfBarred(barred)
 }
 
 // capacity says whether this node takes another call.

@@ -94,7 +94,7 @@ func (l *waIngress) request(r graphReq) {
 	g := c.env.graph(c.order.number.Name)
 	id := c.order.wacid
 	ask := func(limit time.Duration, send func(ctx context.Context) error) {
-		c.do(limit, func(ctx context.Context) input { return graphDone{req: r, err: send(ctx)} })
+		c.do(limit, func(ctx context.Context) input { return graphDone{req: r, err: patiently(ctx, send)} })
 	}
 	switch r {
 	case reqPrepare:
@@ -117,6 +117,29 @@ func (l *waIngress) request(r graphReq) {
 		ask(endLimit, func(ctx context.Context) error { return g.Terminate(ctx, id) })
 	case noReq, reqConnect: // never asked for by this leg
 	}
+}
+
+// patiently waits for the end of a pause that Meta wants, if there is time.
+func patiently(ctx context.Context, send func(ctx context.Context) error) error {
+	err := send(ctx)
+	var barred *whatsapp.BarredError
+	if !errors.As(err, &barred) || !passing(ctx, barred) {
+		return err
+	}
+	pause := time.NewTimer(barred.Wait)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return send(ctx)
+	case <-ctx.Done():
+		return err
+	}
+}
+
+// passing says whether the pause is over before ctx is.
+func passing(ctx context.Context, e *whatsapp.BarredError) bool {
+	end, ok := ctx.Deadline()
+	return e.Why == whatsapp.BarredThrottled && (!ok || time.Until(end) > e.Wait)
 }
 
 // repeating marks a request that was made before.

@@ -123,7 +123,7 @@ func TestGraphIsNotThere(t *testing.T) {
 		c.WhatsApp.GraphURL = "http://127.0.0.1:1"
 	}})
 	r.Meta.Grant(dialledCustomer) // by webhook
-	mayCall(ctx, t, r, dialledCustomer)
+	mayCall(ctx, t, r, "support/+"+dialledCustomer)
 	answer{status: 502, q850: 38, cause: "api_down"}.judge(ctx, t, dial(ctx, t, r, "+"+dialledCustomer))
 }
 

@@ -191,11 +191,12 @@ func routesOfAnswers(t *testing.T) func(*config.Config) {
 func TestAnswersToThePBX(t *testing.T) {
 	t.Parallel()
 	log := newLines()
-	r, ctx := rigged(t, rig.Options{
+	refused := metaRows()
+	r, ctx := rigged(t, numbered(len(refused), rig.Options{
 		Config: routesOfAnswers(t), Log: log.logger(),
 		Meta: fakemeta.Options{StrictPermissions: true},
-	})
-	rows := append(append(metaRows(), failedRows()...), ruleRows()...)
+	}))
+	rows := append(append(refused, failedRows()...), ruleRows()...)
 	calls := make([]*faketrunk.Call, len(rows))
 	var permitted []string
 	for i := range rows {
@@ -204,9 +205,13 @@ func TestAnswersToThePBX(t *testing.T) {
 			row.to = fmt.Sprintf("+34600%06d", i)
 		}
 		who := strings.TrimPrefix(row.to, "+")
+		line, id := "support", ""
+		if row.fault.Kind != fakemeta.NoFault { // which is held against the number
+			line, id, row.number = numberName(i), numberID(i), numberName(i)
+		}
 		if !row.stranger && !row.want.turnedAway {
-			r.Meta.Grant(who)
-			permitted = append(permitted, who)
+			r.Meta.GrantTo(id, who)
+			permitted = append(permitted, line+"/+"+who)
 		}
 		r.Meta.Callee(who, row.callee)
 		if row.fault.Kind != fakemeta.NoFault {
@@ -263,14 +268,15 @@ func (row dialRow) dial(ctx context.Context, t *testing.T, r *rig.Rig) *faketrun
 	return call
 }
 
-// mayCall waits until the gateway knows of a customer's grant.
+// mayCall waits until the gateway knows of a customer's grant, who is written as
+// number/+customer.
 func mayCall(ctx context.Context, t *testing.T, r *rig.Rig, who string) {
 	t.Helper()
 	eventually(ctx, t, "the grant of "+who, func() bool {
 		var state struct {
 			MayCall bool `json:"may_call"`
 		}
-		get(ctx, t, r, "/api/v1/permissions/support/+"+who, &state)
+		get(ctx, t, r, "/api/v1/permissions/"+who, &state)
 		return state.MayCall
 	})
 }

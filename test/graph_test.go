@@ -36,15 +36,21 @@ type trouble struct {
 
 func (x trouble) name() string { return x.action + " " + x.fault }
 
-// provoke places a call for every fault of one action. The connect webhooks
-// wait until the faults are in place.
+// troubledLines is a gateway with a business number for every fault: what is
+// found of one number is held against its later calls.
+func troubledLines(change func(*config.Config)) rig.Options {
+	return numbered(len(graphFaults), rig.Options{Config: change})
+}
+
+// provoke places a call for every fault of one action, each to a number of its
+// own. The connect webhooks wait until the faults are in place.
 func provoke(ctx context.Context, t *testing.T, r *rig.Rig, action string, times int) []trouble {
 	t.Helper()
 	r.Meta.Disturb(fakemeta.Upset{Kind: fakemeta.KindConnect, Delay: 300 * time.Millisecond})
 	var all []trouble
 	for name, f := range graphFaults {
 		x := trouble{fault: name, action: action}
-		c, err := r.Meta.Call(ctx, fakemeta.CallOptions{Payload: x.name(), Patience: 2 * patience})
+		c, err := r.Meta.Call(ctx, fakemeta.CallOptions{Payload: x.name(), Patience: 2 * patience, To: numberID(len(all))})
 		must(t, err)
 		x.customer = c
 		f.Action, f.CallID, f.Times = action, c.ID(), times
@@ -70,7 +76,7 @@ func troubled(ctx context.Context, t *testing.T, r *rig.Rig) []store.Record {
 // and the phone talk.
 func TestPreAcceptFails(t *testing.T) {
 	t.Parallel()
-	r, ctx := rigged(t, rig.Options{Config: unprobed})
+	r, ctx := rigged(t, troubledLines(unprobed))
 	r.PBX.Handle(answering(500 * time.Millisecond))
 	all := provoke(ctx, t, r, "pre_accept", 0)
 	for _, x := range all {
@@ -96,7 +102,7 @@ func TestPreAcceptFails(t *testing.T) {
 // TestAcceptFailsOnce: one repetition with the same answer, and the call is up.
 func TestAcceptFailsOnce(t *testing.T) {
 	t.Parallel()
-	r, ctx := rigged(t, rig.Options{Config: unprobed})
+	r, ctx := rigged(t, troubledLines(unprobed))
 	r.PBX.Handle(answering(200 * time.Millisecond))
 	all := provoke(ctx, t, r, "accept", 1)
 	for _, x := range all {
@@ -135,7 +141,7 @@ func customerHears(ctx context.Context, t *testing.T, x trouble, phone *faketrun
 // and at Meta nothing stays open, whatever the lost requests did there.
 func TestAcceptFailsAlways(t *testing.T) {
 	t.Parallel()
-	r, ctx := rigged(t, rig.Options{Config: unprobed})
+	r, ctx := rigged(t, troubledLines(unprobed))
 	r.PBX.Handle(answering(200 * time.Millisecond))
 	all := provoke(ctx, t, r, "accept", 0)
 	for _, x := range all {
@@ -183,7 +189,7 @@ func TestAcceptIsSlow(t *testing.T) {
 // it, and the phone is free at once.
 func TestTerminateFails(t *testing.T) {
 	t.Parallel()
-	r, ctx := rigged(t, rig.Options{Config: unprobed})
+	r, ctx := rigged(t, troubledLines(unprobed))
 	r.PBX.Handle(answering(200 * time.Millisecond))
 	all := provoke(ctx, t, r, "terminate", 0)
 	for _, x := range all {
@@ -208,10 +214,10 @@ func TestTerminateFails(t *testing.T) {
 // TestRejectFails: the same for a call that is refused.
 func TestRejectFails(t *testing.T) {
 	t.Parallel()
-	r, ctx := rigged(t, rig.Options{Config: func(c *config.Config) {
+	r, ctx := rigged(t, troubledLines(func(c *config.Config) {
 		unprobed(c)
 		c.Routes[0].Reject = true
-	}})
+	}))
 	all := provoke(ctx, t, r, "reject", 2)
 	for _, x := range all {
 		must(t, x.customer.Wait(ctx, fakemeta.Ended))

@@ -57,9 +57,9 @@ func granted(ctx context.Context, t *testing.T, r *rig.Rig, customers int) {
 }
 
 // askedMeta lets a desk phone call a customer, and waits until Meta is asked to.
-func askedMeta(ctx context.Context, t *testing.T, r *rig.Rig, who string) (*faketrunk.Call, *fakemeta.Customer) {
+func askedMeta(ctx context.Context, t *testing.T, r *rig.Rig, who string, headers ...faketrunk.Header) (*faketrunk.Call, *fakemeta.Customer) {
 	t.Helper()
-	c := dial(ctx, t, r, "+"+who)
+	c := dial(ctx, t, r, "+"+who, headers...)
 	asked, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -81,8 +81,7 @@ func customerNumber(i int) string { return fmt.Sprintf("346001113%02d", i) }
 func TestLostConnectsThatAreAdopted(t *testing.T) {
 	t.Parallel()
 	const calls = 15
-	r, ctx := rigged(t, rig.Options{Config: dialUnprobed})
-	granted(ctx, t, r, calls)
+	r, ctx := rigged(t, numbered(calls, rig.Options{Config: dialUnprobed}))
 	r.Meta.Fail(fakemeta.Fault{Kind: fakemeta.LoseReply, Action: "connect"})
 	fates := []struct {
 		cause  string
@@ -118,7 +117,7 @@ func TestLostConnectsThatAreAdopted(t *testing.T) {
 	for i := range calls {
 		who, f := customerNumber(i), fates[i%len(fates)]
 		r.Meta.Callee(who, f.callee)
-		c, _ := askedMeta(ctx, t, r, who)
+		c, _ := askedMeta(ctx, t, r, who, faketrunk.Header{Name: "X-WA-Number", Value: numberName(i)})
 		phones.Go(func() {
 			if err := f.play(c); err != nil {
 				t.Errorf("call %d: %v", i, err)

@@ -13,9 +13,9 @@ import (
 const dialledCustomer = "34600111222"
 
 // dial lets a desk phone call a customer.
-func dial(ctx context.Context, t *testing.T, r *rig.Rig, to string) *faketrunk.Call {
+func dial(ctx context.Context, t *testing.T, r *rig.Rig, to string, headers ...faketrunk.Header) *faketrunk.Call {
 	t.Helper()
-	call, err := r.PBX.Dial(ctx, faketrunk.Outgoing{To: "sip:" + to + "@" + r.Gateway.SIPAddr("udp"), From: "201"})
+	call, err := r.PBX.Dial(ctx, faketrunk.Outgoing{To: "sip:" + to + "@" + r.Gateway.SIPAddr("udp"), From: "201", Headers: headers})
 	must(t, err)
 	return call
 }

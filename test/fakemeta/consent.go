@@ -48,8 +48,12 @@ func (s *Server) Write(who, text string) string {
 
 // Grant lets the user allow calls in the profile of the first business number:
 // permanently, as nothing else is offered there.
-func (s *Server) Grant(who string) {
-	_ = s.at(who, "", func(p *pair, now time.Time) {
+func (s *Server) Grant(who string) { s.GrantTo("", who) }
+
+// GrantTo is Grant for the business number with that phone-number id; "" stands
+// for the first.
+func (s *Server) GrantTo(numberID, who string) {
+	_ = s.at(who, numberID, func(p *pair, now time.Time) {
 		p.grant(now, true, s.opts.Rules)
 		s.tell(p, p.replyHook(now, GrantPermanent, "", false))
 	})

@@ -23,6 +23,7 @@ UNIT = $$(go list ./... | grep -v '^wagate/test')
 
 FUZZTIME ?= 5m
 SOAKTIME ?= 10m
+BENCH ?=
 
 .PHONY: help setup build demo test format lint vet unit model fuzz-short system tidy fuzz bench mutants soak clean
 
@@ -80,9 +81,11 @@ fuzz: ## each fuzz target for FUZZTIME
 	@bash test/tools/setup.sh build
 	bash test/tools/fuzz.sh $(FUZZTIME)
 
-bench: ## codec, bridge and whole-gateway figures
-	@bash test/tools/setup.sh build
-	go test -run '^$$' -bench . -benchmem -p 1 -timeout 30m ./...
+bench: build ## codec, bridge and whole-gateway figures, beside rtpengine; needs two quiet cores
+	@bash test/tools/rtpengine.sh || echo "bench: without rtpengine"
+	go test -run '^$$' -bench . -benchmem -p 1 -timeout 30m ./media
+	go build -o bin/bench ./test/bench
+	bin/bench $(BENCH)
 
 mutants: ## breaks the call machine rule by rule; the model must notice
 	@bash test/tools/setup.sh build

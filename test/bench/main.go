@@ -1,0 +1,95 @@
+// Command bench measures whole gateways under load: the real program between
+// simulated customers and phones, beside rtpengine doing the same work.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+func main() { os.Exit(run()) }
+
+// say writes to the terminal.
+func (b *bench) say(format string, args ...any) { _, _ = fmt.Fprintf(b.out, format+"\n", args...) }
+
+// bench is what all measurements share.
+type bench struct {
+	out        io.Writer
+	speech     *speech
+	table      *[256]int16
+	identity   *identity
+	rate       int // calls set up per second
+	settle     time.Duration
+	measure    time.Duration
+	core       int
+	program    string
+	rtpengines string // folder of rtpengine.sh
+	profile    string // where the gateway's CPU profile goes
+}
+
+func run() int {
+	var b bench
+	var plan plan
+	var own int
+	var voice string
+	plan.flags()
+	flag.IntVar(&b.rate, "rate", 25, "calls set up per second")
+	flag.DurationVar(&b.settle, "settle", 4*time.Second, "from the last call's set-up to the measurement")
+	flag.DurationVar(&b.measure, "measure", 8*time.Second, "length of each measurement")
+	flag.IntVar(&b.core, "core", 0, "the core of what is measured")
+	flag.IntVar(&own, "own", 1, "the core of this program")
+	flag.StringVar(&b.program, "wagate", "bin/wagate", "the gateway")
+	flag.StringVar(&b.rtpengines, "rtpengine", ".cache/rtpengine", "folder that test/tools/rtpengine.sh made")
+	flag.StringVar(&b.profile, "profile", "", "write the CPU profile of the gateway's last measurement here")
+	flag.StringVar(&voice, "speech", "media/prompt/no_permission.wav", "what both sides say")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := pin(own)
+	if err == nil {
+		err = b.prepare(voice)
+	}
+	if err == nil {
+		err = plan.run(ctx, &b)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+func (b *bench) prepare(voice string) (err error) {
+	b.out, b.table = os.Stdout, lawTable()
+	if b.speech, err = loadSpeech(voice); err != nil {
+		return err
+	}
+	b.identity, err = newIdentity()
+	return err
+}
+
+// pin puts this program on a core of its own, by starting it again there.
+func pin(core int) error {
+	const mark = "WAGATE_BENCH_PINNED"
+	if os.Getenv(mark) != "" {
+		return nil
+	}
+	taskset, err := exec.LookPath("taskset")
+	if err != nil {
+		return fmt.Errorf("taskset (Debian's util-linux) is needed: %w", err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	args := append([]string{"taskset", "-c", strconv.Itoa(core), self}, os.Args[1:]...)
+	return syscall.Exec(taskset, args, append(os.Environ(), mark+"=yes"))
+}

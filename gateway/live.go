@@ -39,9 +39,9 @@ func failed(what, detail, hint string) Finding {
 }
 
 // CheckLive proves the way that calls will take, without a call: names, the
-// Graph API with each number's token, the clock, the webhook's certificate,
-// each trunk by OPTIONS, and the local ports. It reports each finding as soon
-// as it is known and returns when ctx ends or all is checked.
+// Graph API with each number's token, the clock, our certificates, each trunk by
+// OPTIONS, and the local ports. It reports each finding as soon as it is known
+// and returns when ctx ends or all is checked.
 func CheckLive(ctx context.Context, cfg *config.Config, report func(Finding)) {
 	l := &live{cfg: cfg, report: report, log: slog.New(slog.DiscardHandler)}
 	if u, err := url.Parse(cfg.WhatsApp.GraphURL); err == nil {
@@ -49,7 +49,8 @@ func CheckLive(ctx context.Context, cfg *config.Config, report func(Finding)) {
 		l.graph(ctx, u)
 	}
 	l.numbers(ctx)
-	l.certificate()
+	l.webhookCertificate()
+	l.sipCertificates()
 	l.trunks(ctx)
 	l.ports(ctx)
 }

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -22,7 +21,6 @@ const (
 	// What the clock may be off. Meta's Date has whole seconds.
 	clockWarning = 2 * time.Second
 	clockFailure = 30 * time.Second
-	certWarning  = 14 * 24 * time.Hour
 )
 
 // name resolves a host name; an address needs none.
@@ -114,38 +112,4 @@ func (l *live) numbers(ctx context.Context) {
 	}
 	l.report(doubtful("webhook subscription", "cannot be asked with a number's token",
 		"see in the app's WhatsApp configuration that the field calls is subscribed, and call the number"))
-}
-
-// certificate looks at what the webhook would show to Meta.
-func (l *live) certificate() {
-	files := l.cfg.HTTP.Webhook.TLS
-	if files.Cert == "" {
-		l.report(fine("webhook certificate", "none: a proxy ends TLS"))
-		return
-	}
-	pair, err := tls.LoadX509KeyPair(files.Cert, files.Key)
-	if err != nil {
-		l.report(failed("webhook certificate", err.Error(), "correct http.webhook.tls"))
-		return
-	}
-	leaf := pair.Leaf
-	rest := x509.NewCertPool()
-	for _, der := range pair.Certificate[1:] {
-		if c, err := x509.ParseCertificate(der); err == nil {
-			rest.AddCert(c)
-		}
-	}
-	left := time.Until(leaf.NotAfter)
-	until := leaf.NotAfter.UTC().Format(time.DateOnly)
-	_, err = leaf.Verify(x509.VerifyOptions{Intermediates: rest})
-	switch {
-	case left <= 0:
-		l.report(failed("webhook certificate", "ended on "+until, "renew it"))
-	case err != nil:
-		l.report(failed("webhook certificate", err.Error(), "use one of a public authority, with the intermediate certificates in the file: Meta takes no other"))
-	case left < certWarning:
-		l.report(doubtful("webhook certificate", "ends on "+until, "renew it"))
-	default:
-		l.report(fine("webhook certificate", "good until "+until))
-	}
 }

@@ -103,7 +103,7 @@ func TestLiveChecks(t *testing.T) {
 	})
 	want := map[string]Verdict{
 		"graph api": VerdictOK, "clock": VerdictFailed, "number a": VerdictOK, "number b": VerdictFailed,
-		"webhook subscription": VerdictWarning, "webhook certificate": VerdictOK, "trunk up": VerdictOK, "trunk down": VerdictFailed,
+		"webhook subscription": VerdictWarning, "webhook certificate": VerdictOK, "sip certificate": VerdictWarning, "trunk up": VerdictOK, "trunk down": VerdictFailed,
 		"trunk secret sips:STRANGER": VerdictFailed, "sip.listen tls://127.0.0.1:0": VerdictOK,
 		"media.webrtc.listen": VerdictWarning, "http.webhook.listen": VerdictOK, "http.admin.listen": VerdictFailed,
 		"sip.listen udp://127.0.0.1:0": VerdictOK, "media.rtp.ports": VerdictOK,

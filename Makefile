@@ -8,6 +8,7 @@ SHELL := /bin/bash
 
 GOLANGCI_LINT := v2.11.4
 GOFUMPT := v0.12.0
+GOVULNCHECK := v1.8.0
 
 TAGS := nolibopusfile
 export GOFLAGS := -tags=$(TAGS)
@@ -25,7 +26,7 @@ FUZZTIME ?= 5m
 SOAKTIME ?= 10m
 BENCH ?=
 
-.PHONY: help setup build demo test format lint vet unit model fuzz-short system tidy fuzz bench mutants soak clean
+.PHONY: help setup build sbom demo test format lint vet unit model fuzz-short system tidy vuln fuzz bench mutants soak clean
 
 help: ## these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,10 +47,13 @@ build: ## bin/wagate
 	@bash test/tools/setup.sh build
 	go build -o bin/wagate ./cmd/wagate
 
+sbom: build ## bin/wagate.cdx.json, what the binary is made of
+	go run ./deploy/sbom bin/wagate >bin/wagate.cdx.json
+
 demo: build ## the main job on this machine, without an account
 	bin/wagate demo
 
-test: setup format lint vet unit model fuzz-short system tidy ## every check; what CI runs
+test: setup format lint vet unit model fuzz-short system tidy vuln ## every check; what CI runs
 
 format: $(fumpt)
 	@bad=$$($(fumpt) -l .); test -z "$$bad" || { echo "not formatted (gofumpt -w):"; echo "$$bad"; exit 1; }
@@ -76,6 +80,9 @@ system:
 
 tidy:
 	go mod tidy -diff
+
+vuln: ## known faults, by govulncheck where its database can be reached
+	bash test/tools/vuln.sh $(GOVULNCHECK)
 
 fuzz: ## each fuzz target for FUZZTIME
 	@bash test/tools/setup.sh build

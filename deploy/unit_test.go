@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"wagate/config"
+	_ "wagate/gateway" // its libraries are those of the container
 	"wagate/test/leak"
 )
 

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 
 	"wagate/config"
+	"wagate/test/ether"
 )
 
 // elsewhere are hosts that are no trunk's, as somebody would write them who
@@ -24,7 +25,7 @@ var elsewhere = []string{
 
 // spied is a socket that writes down where it sends.
 type spied struct {
-	datagrams
+	Datagrams
 	mu sync.Mutex
 	to []netip.Addr
 }
@@ -33,7 +34,7 @@ func (w *spied) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	w.mu.Lock()
 	w.to = append(w.to, to.Addr())
 	w.mu.Unlock()
-	return w.datagrams.WriteToUDPAddrPort(b, to)
+	return w.Datagrams.WriteToUDPAddrPort(b, to)
 }
 
 // TestNothingLeavesTheTrunk: wherever Contact and Record-Route lead, in an
@@ -41,8 +42,8 @@ func (w *spied) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 // call goes to the trunk, and no name is looked up.
 func TestNothingLeavesTheTrunk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newMemoryNet(0)
-		p := newPeerOn(t, n.open("10.0.0.5:5071"))
+		n := &ether.Net{}
+		p := newPeerOn(t, n.Open(netip.MustParseAddrPort("10.0.0.5:5071")))
 		s, err := makeServer(config.SIP{}, []config.Trunk{trunkTo(p)}, logger(), nil, defaultTiming())
 		if err != nil {
 			t.Fatal(err)
@@ -51,9 +52,8 @@ func TestNothingLeavesTheTrunk(t *testing.T) {
 			t.Error("a name is looked up")
 			return nil, net.ErrClosed
 		}}
-		ours := n.open("10.0.0.1:5060")
-		w := &spied{datagrams: ours}
-		s.sockets = []*socket{{conn: w, local: ours.local, traces: s.traces}}
+		w := &spied{Datagrams: n.Open(netip.MustParseAddrPort("10.0.0.1:5060"))}
+		s.on(w)
 		s.begin()
 		t.Cleanup(func() {
 			if err := s.Close(); err != nil {

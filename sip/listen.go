@@ -68,16 +68,18 @@ func (f flow) send(data []byte, fail func(error)) {
 	}
 }
 
-// datagrams is what is used of a UDP socket.
-type datagrams interface {
+// Datagrams is what is used of a UDP socket: a *net.UDPConn, or what stands in
+// for one. A read after Close fails with net.ErrClosed.
+type Datagrams interface {
 	ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error)
 	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
+	LocalAddr() net.Addr
 	Close() error
 }
 
 // socket is one UDP listener.
 type socket struct {
-	conn   datagrams
+	conn   Datagrams
 	local  netip.AddrPort
 	traces *tracers
 	sign   *sign // of its reader; nil: cannot be asked
@@ -109,7 +111,7 @@ func (s *Server) listen(text string) error {
 		}
 		// Too small a buffer is a loss under load, not a fault: the kernel's limit stands.
 		_ = c.SetReadBuffer(readBuffer)
-		s.sockets = append(s.sockets, &socket{conn: c, local: localOf(c.LocalAddr()), traces: s.traces, sign: newSign(c.SetReadDeadline)})
+		s.on(c)
 	case "tcp", "tls":
 		if proto == "tls" && s.identity.Load() == nil {
 			return fmt.Errorf("listener %s: name a certificate and its key in sip.tls", text)
@@ -127,6 +129,15 @@ func (s *Server) listen(text string) error {
 		return fmt.Errorf("listener %s: unknown transport %q; use udp://, tcp:// or tls://", text, proto)
 	}
 	return nil
+}
+
+// on adds a UDP socket to those that begin will read.
+func (s *Server) on(c Datagrams) {
+	sock := &socket{conn: c, local: localOf(c.LocalAddr()), traces: s.traces}
+	if c, ok := c.(*net.UDPConn); ok {
+		sock.sign = newSign(c.SetReadDeadline)
+	}
+	s.sockets = append(s.sockets, sock)
 }
 
 // udpNetwork keeps an IPv4 wildcard from becoming a dual-stack socket, whose

@@ -33,7 +33,7 @@ func quick() timing {
 // peer is a far end without a stack: it says what the test says.
 type peer struct {
 	t    *testing.T
-	conn testConn
+	conn Datagrams
 	in   chan *message
 }
 
@@ -51,13 +51,7 @@ func newPeerAt(t *testing.T, ip net.IP) *peer {
 	return newPeerOn(t, conn)
 }
 
-// testConn is a UDP socket, or one in memory.
-type testConn interface {
-	datagrams
-	LocalAddr() net.Addr
-}
-
-func newPeerOn(t *testing.T, conn testConn) *peer {
+func newPeerOn(t *testing.T, conn Datagrams) *peer {
 	t.Helper()
 	p := &peer{t: t, conn: conn, in: make(chan *message, 4096)}
 	done, over := make(chan struct{}), make(chan struct{})

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"wagate/config"
+	"wagate/test/ether"
 )
 
 // recorder is a far end in memory that writes down when what came. It answers
@@ -17,7 +19,7 @@ import (
 type recorder struct {
 	t      *testing.T
 	s      *Server
-	conn   *memoryConn
+	conn   *ether.Conn
 	target string
 	script []int
 	log    []string // "3.5 BYE"
@@ -31,11 +33,11 @@ func recorded(t *testing.T, script ...int) *recorder {
 	t.Helper()
 	const at = "127.0.0.1:5071"
 	s, _ := bubble(t, func(c *config.Trunk) { c.Targets = []config.Target{{URI: "sip:" + at}} })
-	ours, ok := s.sockets[0].conn.(*memoryConn)
+	ours, ok := s.sockets[0].conn.(*ether.Conn)
 	if !ok {
 		t.Fatalf("the server's socket is a %T", s.sockets[0].conn)
 	}
-	r := &recorder{t: t, s: s, conn: ours.net.open(at), target: "sip:" + at, script: script, start: time.Now()}
+	r := &recorder{t: t, s: s, conn: ours.Net().Open(netip.MustParseAddrPort(at)), target: "sip:" + at, script: script, start: time.Now()}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -154,7 +156,7 @@ func TestRepeats(t *testing.T) {
 	t.Run("G and H: a refusal of ours", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := recorded(t)
-			d := deskOf(t, r.s, newPeerOn(t, r.conn.net.open("127.0.0.1:5072")))
+			d := deskOf(t, r.s, newPeerOn(t, r.conn.Net().Open(netip.MustParseAddrPort("127.0.0.1:5072"))))
 			r.send(r.callFrom(d))
 			call := <-d.calls
 			call.Refuse(486, Reason{}, 0)
@@ -164,7 +166,7 @@ func TestRepeats(t *testing.T) {
 	t.Run("I: an ACK ends them", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := recorded(t)
-			d := deskOf(t, r.s, newPeerOn(t, r.conn.net.open("127.0.0.1:5072")))
+			d := deskOf(t, r.s, newPeerOn(t, r.conn.Net().Open(netip.MustParseAddrPort("127.0.0.1:5072"))))
 			invite := r.callFrom(d)
 			r.send(invite)
 			call := <-d.calls
@@ -178,7 +180,7 @@ func TestRepeats(t *testing.T) {
 	t.Run("ringing, and an answer without ACK", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := recorded(t)
-			d := deskOf(t, r.s, newPeerOn(t, r.conn.net.open("127.0.0.1:5072")))
+			d := deskOf(t, r.s, newPeerOn(t, r.conn.Net().Open(netip.MustParseAddrPort("127.0.0.1:5072"))))
 			r.send(r.callFrom(d))
 			call := <-d.calls
 			call.Ring()

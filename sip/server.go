@@ -97,6 +97,20 @@ func New(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prometheus
 	return newServer(cfg, trunks, log, reg, defaultTiming())
 }
 
+// NewOn is New on sockets that are open already: it binds nothing, whatever cfg
+// says, and owns them from then on.
+func NewOn(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prometheus.Registerer, sockets ...Datagrams) (*Server, error) {
+	s, err := makeServer(cfg, trunks, log, reg, defaultTiming())
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range sockets {
+		s.on(c)
+	}
+	s.begin()
+	return s, nil
+}
+
 func newServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prometheus.Registerer, tm timing) (*Server, error) {
 	s, err := makeServer(cfg, trunks, log, reg, tm)
 	if err != nil {

@@ -2,7 +2,6 @@ package sip
 
 import (
 	"math/rand/v2"
-	"net/netip"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"wagate/config"
+	"wagate/test/ether"
 )
 
 // sweepCalls is how many moments of each race are played, a millisecond apart.
@@ -144,9 +144,9 @@ func TestRacesInFakeTime(t *testing.T) {
 
 func (r race) sweep(t *testing.T, loss float64) {
 	t.Helper()
-	n := newMemoryNet(20 * time.Millisecond)
+	n := &ether.Net{Delay: 20 * time.Millisecond}
 	chance := rand.New(rand.NewPCG(1, uint64(len(r.name)))) //nolint:gosec // the same in every run
-	n.lose = func() bool { return chance.Float64() < loss }
+	n.Lose = func() bool { return chance.Float64() < loss }
 	caller, callee := serverIn(t, n, "127.0.0.1:5060", "127.0.0.1:5070"), serverIn(t, n, "127.0.0.1:5070", "127.0.0.1:5060")
 	calls := r.prepare(t, caller, callee, "sip:127.0.0.1:5070", sweepCalls, time.Millisecond)
 	for _, c := range calls {
@@ -265,13 +265,13 @@ func (r race) judge(t *testing.T, c *swept, lossy bool) {
 }
 
 // serverIn is a server in memory whose one trunk is another.
-func serverIn(t *testing.T, n *memoryNet, addr, peer string) *Server {
+func serverIn(t *testing.T, n *ether.Net, addr, peer string) *Server {
 	t.Helper()
 	trunk := config.Trunk{Name: "pbx", Targets: []config.Target{{URI: "sip:" + peer}}, CallerFormat: "e164", FromUser: "caller"}
 	s, err := makeServer(config.SIP{}, []config.Trunk{trunk}, logger(), nil, defaultTiming())
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.attach(t, s, netip.MustParseAddrPort(addr))
+	attach(t, s, n, addr)
 	return s
 }

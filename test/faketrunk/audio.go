@@ -31,6 +31,7 @@ const (
 type Audio struct {
 	host   netip.Addr
 	via    func(rtp, rtcp netip.AddrPort) (Path, Path, error)
+	mute   bool // no socket is opened
 	script Script
 	prefer []codec
 
@@ -72,7 +73,7 @@ func newAudio(o Options, s Script) *Audio {
 		host = ap.Addr()
 	}
 	a := &Audio{
-		host: host, via: o.Via, script: s, meter: tone.NewMeter(rate, o.Listen...), done: make(chan struct{}),
+		host: host, via: o.Via, mute: o.Socket != nil, script: s, meter: tone.NewMeter(rate, o.Listen...), done: make(chan struct{}),
 		id: uint64(rand.Uint32()), direction: SendRecv, names: map[uint8]string{}, changed: make(chan struct{}),
 		out: sender{ssrc: rand.Uint32(), seq: uint16(rand.Uint32()), ts: rand.Uint32()},
 	}
@@ -136,7 +137,7 @@ func (a *Audio) MarkersSent() []time.Time {
 
 // open binds an even port for RTP and the next one for RTCP.
 func (a *Audio) open() error {
-	if a.conn != nil || a.closed {
+	if a.conn != nil || a.closed || a.mute {
 		return nil
 	}
 	for range 100 {

@@ -45,6 +45,9 @@ type Options struct {
 	// Via puts a network between a phone's ports for RTP and RTCP and whoever it
 	// talks to. Nil: there is none.
 	Via func(rtp, rtcp netip.AddrPort) (forRTP, forRTCP Path, err error)
+	// Socket, when set, is the one socket, in the place of Addr: there is no TCP,
+	// and phones describe their sound and have none. It belongs to the Trunk.
+	Socket Datagrams
 }
 
 // Path is a network before a phone's port. Those for RTP and RTCP have
@@ -56,11 +59,19 @@ type Path interface {
 	Toward(remote netip.AddrPort) (netip.AddrPort, error)
 }
 
+// Datagrams is a UDP socket, or what stands in for one.
+type Datagrams interface {
+	ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error)
+	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
+	LocalAddr() net.Addr
+	Close() error
+}
+
 // Trunk is the PBX.
 type Trunk struct {
 	opts   Options
-	udp    *net.UDPConn
-	tcp    net.Listener
+	udp    Datagrams
+	tcp    net.Listener // nil: there is none
 	addr   netip.AddrPort
 	ctx    context.Context //nolint:containedctx // the life of everything that Start began
 	cancel context.CancelFunc
@@ -95,12 +106,16 @@ func Start(ctx context.Context, o Options) (*Trunk, error) {
 		streams: map[*stream]bool{}, calls: map[string]*Call{}, pending: map[string]chan *Message{},
 		changed: make(chan struct{}),
 	}
-	if err := t.bind(ctx, o.Addr); err != nil {
+	if o.Socket != nil {
+		t.udp, t.addr = o.Socket, o.Socket.LocalAddr().(*net.UDPAddr).AddrPort()
+	} else if err := t.bind(ctx, o.Addr); err != nil {
 		return nil, fmt.Errorf("start the PBX: %w", err)
 	}
 	t.ctx, t.cancel = context.WithCancel(ctx)
 	t.wg.Go(t.readUDP)
-	t.wg.Go(t.accept)
+	if t.tcp != nil {
+		t.wg.Go(t.accept)
+	}
 	t.wg.Go(func() {
 		<-t.ctx.Done()
 		t.stop()
@@ -124,7 +139,9 @@ func (t *Trunk) stop() {
 	defer t.mu.Unlock()
 	t.closed = true
 	_ = t.udp.Close()
-	_ = t.tcp.Close()
+	if t.tcp != nil {
+		_ = t.tcp.Close()
+	}
 	for s := range t.streams {
 		_ = s.conn.Close()
 	}

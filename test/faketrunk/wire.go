@@ -53,7 +53,7 @@ func (t *Trunk) bind(ctx context.Context, addr string) error {
 		}
 		tcp, err := lc.Listen(ctx, "tcp", udp.LocalAddr().String())
 		if err == nil {
-			t.udp, t.tcp = udp.(*net.UDPConn), tcp
+			t.udp, t.tcp = udp.(Datagrams), tcp
 			t.addr = udp.LocalAddr().(*net.UDPAddr).AddrPort()
 			return nil
 		}

@@ -87,16 +87,22 @@ func New(cfg *config.Config, log *slog.Logger, reg *prometheus.Registry) (*Gatew
 	if reg == nil {
 		reg = prometheus.NewRegistry()
 	}
+	g := newGateway(log, reg)
+	if err := g.open(cfg, reg); err != nil {
+		return nil, errors.Join(err, g.unwind())
+	}
+	return g, nil
+}
+
+// newGateway makes one that has opened nothing yet.
+func newGateway(log *slog.Logger, reg *prometheus.Registry) *Gateway {
 	g := &Gateway{
 		log: log, metrics: newMetrics(reg, Version()), whatsapp: whatsapp.NewMetrics(reg), gatherer: reg,
 		registry: newRegistry(), limits: newTrunkLimits(), drained: make(chan struct{}),
 		events: newFeed(time.Now(), keptNotices, log),
 	}
 	g.outages = newOutages(g.metrics, log)
-	if err := g.open(cfg, reg); err != nil {
-		return nil, errors.Join(err, g.unwind())
-	}
-	return g, nil
+	return g
 }
 
 func (g *Gateway) open(cfg *config.Config, reg *prometheus.Registry) (err error) {
@@ -114,6 +120,17 @@ func (g *Gateway) open(cfg *config.Config, reg *prometheus.Registry) (err error)
 		return fmt.Errorf("open sip: %w", err)
 	}
 	g.onExit("sip", g.sip.Close)
+	if err := g.assemble(cfg, reg); err != nil {
+		return err
+	}
+	if err := g.recoverCalls(ctx); err != nil {
+		return fmt.Errorf("end the calls of the last run: %w", err)
+	}
+	return g.listen(ctx, cfg)
+}
+
+// assemble connects what open has opened. Nothing of it waits or listens.
+func (g *Gateway) assemble(cfg *config.Config, reg *prometheus.Registry) (err error) {
 	g.sip.Watch(g.trunkChanged)
 	if g.webhook, err = whatsapp.NewWebhook(cfg.WhatsApp, g.journal, g.receive, g.whatsapp, g.log); err != nil {
 		return fmt.Errorf("set up webhook: %w", err)
@@ -139,10 +156,7 @@ func (g *Gateway) open(cfg *config.Config, reg *prometheus.Registry) (err error)
 		return err
 	}
 	g.adopt(first)
-	if err := g.recoverCalls(ctx); err != nil {
-		return fmt.Errorf("end the calls of the last run: %w", err)
-	}
-	return g.listen(ctx, cfg)
+	return nil
 }
 
 // compile makes what calls need of a configuration.

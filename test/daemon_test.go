@@ -1,17 +1,19 @@
-//go:build system
+//go:build system || soak
 
 package test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,21 +21,19 @@ import (
 	"text/template"
 	"time"
 
-	"wagate/store"
 	"wagate/test/fakemeta"
 	"wagate/test/faketrunk"
 	"wagate/test/rig"
 )
 
-// program is wagate as it ships, built once for all system tests. The race
-// detector is in it, so that a race ends a test.
+// program is wagate as it ships, built once for all tests.
 var program = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "wagate-bin")
 	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, "wagate")
-	out, err := exec.CommandContext(context.Background(), "go", "build", "-race", "-tags", "nolibopusfile", "-o", path, "wagate/cmd/wagate").CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), "go", "build", detector, "-tags", "nolibopusfile", "-o", path, "wagate/cmd/wagate").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
@@ -47,23 +47,38 @@ type daemon struct {
 	meta  *fakemeta.Server
 	pbx   *faketrunk.Trunk
 	admin string
-	hook  string // where Meta's webhooks are taken
-	sip   string // address
-	file  string // configuration
+	hook  string   // where Meta's webhooks are taken
+	sip   string   // address
+	file  string   // configuration
+	data  string   // its data_dir
+	wrap  []string // the command that runs the program; none: it runs alone
 	env   []string
 	cmd   *exec.Cmd
 	log   *logBook
-	waits chan error
+	over  chan struct{} // closed when the process is gone
 }
 
 // settings are what the configuration's template is filled with.
 type settings struct {
-	Dir, Graph, Target, Webhook, Admin, WebRTC, SIP string
-	Extra                                           string
+	setup
+	Dir, Graph, Webhook, Admin, WebRTC, SIP string
+}
+
+// setup is how a daemon differs from the usual one.
+type setup struct {
+	Extra  string // routes, and the sections after them
+	Number string // of the business number, after a comma
+	Media  string // lines of that section
+	Trunk  string // of the trunk, after a comma
+	Route  string // of the route, after a comma
+	Target string // of the trunk; default the simulated PBX
+	Data   string // data directory
+	Wrap   []string
+	Meta   fakemeta.Options
 }
 
 var configFile = template.Must(template.New("config").Parse(`node: system
-data_dir: {{.Dir}}/data
+data_dir: {{.Data}}
 log: {level: debug, format: text}
 http:
   webhook: {listen: "{{.Webhook}}", path: /hook}
@@ -73,22 +88,33 @@ whatsapp:
   app_secrets: [{env: TEST_APP_SECRET}]
   verify_token: {env: TEST_VERIFY_TOKEN}
   numbers:
-    - {name: support, phone_number_id: "401122334455667", number: "+351210000321", access_token: {env: TEST_TOKEN}}
+    - {name: support, phone_number_id: "401122334455667", number: "+351210000321", access_token: {env: TEST_TOKEN}{{.Number}}}
 media:
   webrtc: {listen: "{{.WebRTC}}"}
   rtp: {bind: 127.0.0.1}
+{{.Media}}
 sip: {listen: ["udp://{{.SIP}}"]}
 trunks:
-  - {name: pbx, targets: ["{{.Target}}"], max_calls: 1000, max_cps: 1000}
+  - {name: pbx, targets: ["{{.Target}}"], max_calls: 1000, max_cps: 1000{{.Trunk}}}
 routes:
-  - {name: support, direction: inbound, match: {number: support}, trunk: pbx, to: "600"}
+  - {name: support, direction: inbound, match: {number: support}, trunk: pbx, to: "600"{{.Route}}}
 {{.Extra}}
 `))
+
+// dialOutFile lets desk phones call customers, and calls them back.
+const dialOutFile = `  - {name: dial-out, direction: outbound, match: {trunk: pbx}, number: support, countries: [ES]}
+permissions: {callback: true}
+`
 
 // newDaemon sets everything up and starts nothing.
 func newDaemon(t *testing.T, extra string) *daemon {
 	t.Helper()
-	meta, err := fakemeta.New(fakemeta.Options{})
+	return setUp(t, setup{Extra: extra})
+}
+
+func setUp(t *testing.T, with setup) *daemon {
+	t.Helper()
+	meta, err := fakemeta.New(with.Meta)
 	must(t, err)
 	meta.Start()
 	t.Cleanup(func() { _ = meta.Close() })
@@ -97,13 +123,20 @@ func newDaemon(t *testing.T, extra string) *daemon {
 	t.Cleanup(func() { _ = pbx.Close() })
 	dir := t.TempDir()
 	d := &daemon{
-		t: t, meta: meta, pbx: pbx, file: filepath.Join(dir, "wagate.yaml"), log: newLogBook(),
+		t: t, meta: meta, pbx: pbx, file: filepath.Join(dir, "wagate.yaml"), log: newLogBook(), wrap: with.Wrap,
 		env: append(os.Environ(), "TEST_APP_SECRET=app-secret", "TEST_VERIFY_TOKEN=verify-token", "TEST_TOKEN=access-token"),
 	}
-	s := settings{
-		Dir: dir, Graph: meta.URL(), Target: pbx.URI("udp"), Webhook: freeTCP(t), Admin: freeTCP(t),
-		WebRTC: freeUDP(t), SIP: freeUDP(t), Extra: extra,
-	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of the gateway:\n%s", tail(d.log.String(), 60))
+		}
+	})
+	with.Data = cmp.Or(with.Data, filepath.Join(dir, "data"))
+	with.Target = cmp.Or(with.Target, pbx.URI("udp"))
+	d.data = with.Data
+	s := settings{setup: with, Dir: dir, Graph: meta.URL()}
+	s.Webhook, s.Admin = freeTCP(t)
+	s.WebRTC, s.SIP = freeUDP(t)
 	d.admin = "http://" + s.Admin
 	d.hook, d.sip = "http://"+s.Webhook+"/hook", s.SIP
 	meta.SetWebhookURL(d.hook)
@@ -118,52 +151,72 @@ func (d *daemon) configure(s settings) {
 	must(d.t, os.WriteFile(d.file, text.Bytes(), 0o600))
 }
 
-func freeTCP(t *testing.T) string {
+// freeTCP returns two different addresses that nobody listens on.
+func freeTCP(t *testing.T) (one, two string) {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	first, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	defer first.Close()
+	second, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	must(t, err)
+	defer second.Close()
+	return first.Addr().String(), second.Addr().String()
 }
 
-func freeUDP(t *testing.T) string {
+// freeUDP is the same of UDP.
+func freeUDP(t *testing.T) (one, two string) {
 	t.Helper()
-	l, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	first, err := lc.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	must(t, err)
-	defer l.Close()
-	return l.LocalAddr().String()
+	defer first.Close()
+	second, err := lc.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	must(t, err)
+	defer second.Close()
+	return first.LocalAddr().String(), second.LocalAddr().String()
 }
 
 // start runs the program until it is ready.
 func (d *daemon) start(ctx context.Context) {
 	d.t.Helper()
+	if err := d.tryStart(ctx); err != nil {
+		d.t.Fatalf("%v\n%s", err, tail(d.log.String(), 30))
+	}
+}
+
+// tryStart is start for a program that may die over it.
+func (d *daemon) tryStart(ctx context.Context) error {
+	d.t.Helper()
 	path, err := program()
 	must(d.t, err)
-	d.cmd = exec.CommandContext(context.WithoutCancel(ctx), path, "serve", "--config", d.file)
+	args := append(slices.Clone(d.wrap), path, "serve", "--config", d.file)
+	d.cmd = exec.CommandContext(context.WithoutCancel(ctx), args[0], args[1:]...)
 	d.cmd.Env = d.env
 	d.cmd.Stderr = d.log
 	must(d.t, d.cmd.Start())
-	cmd := d.cmd
-	d.waits = make(chan error, 1)
-	waits := d.waits
-	go func() { waits <- cmd.Wait() }()
+	cmd, over := d.cmd, make(chan struct{})
+	d.over = over
+	go func() {
+		defer close(over)
+		_ = cmd.Wait() // its state tells
+	}()
 	d.t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		if d.t.Failed() {
-			d.t.Logf("log of the gateway:\n%s", tail(d.log.String(), 60))
-		}
+		<-over
 	})
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
 	for !d.ready(ctx) {
 		select {
-		case err := <-d.waits:
-			d.t.Fatalf("the gateway ended: %v\n%s", err, tail(d.log.String(), 30))
+		case <-over:
+			return fmt.Errorf("the gateway ended: %v", cmd.ProcessState)
 		case <-ctx.Done():
-			d.t.Fatal("the gateway is not ready")
+			return errors.New("the gateway is not ready")
 		case <-poll.C:
 		}
 	}
+	return nil
 }
 
 func tail(text string, lines int) string {
@@ -182,10 +235,13 @@ func (d *daemon) ready(ctx context.Context) bool {
 	return res.StatusCode == http.StatusOK
 }
 
-// kill ends the process as a power cut does, and waits until it is gone.
+// kill ends the process as a power cut does, unless that has happened, and waits
+// until it is gone.
 func (d *daemon) kill() {
-	must(d.t, d.cmd.Process.Kill())
-	<-d.waits
+	if err := d.cmd.Process.Kill(); !errors.Is(err, os.ErrProcessDone) {
+		must(d.t, err)
+	}
+	<-d.over
 }
 
 func (d *daemon) signal(sig syscall.Signal) { must(d.t, d.cmd.Process.Signal(sig)) }
@@ -194,7 +250,7 @@ func (d *daemon) signal(sig syscall.Signal) { must(d.t, d.cmd.Process.Signal(sig
 func (d *daemon) exited(ctx context.Context) int {
 	d.t.Helper()
 	select {
-	case <-d.waits:
+	case <-d.over:
 		return d.cmd.ProcessState.ExitCode()
 	case <-ctx.Done():
 		d.t.Fatal("the gateway does not end")
@@ -216,77 +272,15 @@ func (d *daemon) run(ctx context.Context, args ...string) string {
 	return string(out)
 }
 
-// records waits until there are so many.
-func (d *daemon) records(ctx context.Context, want int) []store.Record {
-	d.t.Helper()
-	poll := time.NewTicker(20 * time.Millisecond)
-	defer poll.Stop()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.admin+"/api/v1/records?limit=1000", nil)
-		must(d.t, err)
-		res, err := http.DefaultClient.Do(req)
-		must(d.t, err)
-		var page struct{ Records []store.Record }
-		must(d.t, json.NewDecoder(res.Body).Decode(&page))
-		res.Body.Close()
-		if len(page.Records) >= want {
-			return page.Records
-		}
-		select {
-		case <-ctx.Done():
-			d.t.Fatalf("%d records of %d", len(page.Records), want)
-		case <-poll.C:
-		}
-	}
-}
-
 func command(ctx context.Context, path string, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, path, args...)
 }
 
-// logged waits for a line of the daemon's log.
-func (d *daemon) logged(ctx context.Context, text string) {
-	d.t.Helper()
-	if !d.log.wait(ctx, text) {
-		d.t.Fatalf("%q is not in the log:\n%s", text, tail(d.log.String(), 30))
-	}
-}
-
-// logBook keeps what the daemon writes, and wakes who waits for a line.
-type logBook struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-	more chan struct{} // closed at the next write
-}
-
-func newLogBook() *logBook { return &logBook{more: make(chan struct{})} }
-
-func (b *logBook) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	close(b.more)
-	b.more = make(chan struct{})
-	return b.text.Write(p)
-}
-
-func (b *logBook) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-func (b *logBook) wait(ctx context.Context, text string) bool {
-	for {
-		b.mu.Lock()
-		found, more := strings.Contains(b.text.String(), text), b.more
-		b.mu.Unlock()
-		if found {
-			return true
-		}
-		select {
-		case <-more:
-		case <-ctx.Done():
-			return false
-		}
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }

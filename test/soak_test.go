@@ -205,12 +205,3 @@ func wantBooks(ctx context.Context, t *testing.T, r *rig.Rig) {
 		t.Errorf("the PBX would complain: %s", f)
 	}
 }
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}

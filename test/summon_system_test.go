@@ -4,8 +4,6 @@ package test
 
 import (
 	"context"
-	"encoding/json"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -14,10 +12,6 @@ import (
 	"wagate/test/faketrunk"
 	"wagate/test/rig"
 )
-
-const dialOutFile = `  - {name: dial-out, direction: outbound, match: {trunk: pbx}, number: support, countries: [ES]}
-permissions: {callback: true}
-`
 
 // TestKilledInTheMiddleOfAClick: in whatever phase the process dies, the next
 // one ends both sides, and there is one record.
@@ -62,22 +56,6 @@ func TestKilledInTheMiddleOfAClick(t *testing.T) {
 			}
 		})
 	}
-}
-
-// phase is that of the only call.
-func (d *daemon) phase(ctx context.Context) string {
-	d.t.Helper()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.admin+"/api/v1/calls", http.NoBody)
-	must(d.t, err)
-	res, err := http.DefaultClient.Do(req)
-	must(d.t, err)
-	defer res.Body.Close()
-	var page struct{ Calls []struct{ Phase string } }
-	must(d.t, json.NewDecoder(res.Body).Decode(&page))
-	if len(page.Calls) == 0 {
-		return ""
-	}
-	return page.Calls[0].Phase
 }
 
 // TestKilledBetweenRefusalAndGrant: the agent is called back once all the same.

@@ -333,8 +333,16 @@ func (c *Call) cancel(ctx context.Context, headers []Header) error {
 	if settled {
 		return nil
 	}
-	if _, err := c.t.transact(ctx, "CANCEL", branch, raw, c.via, nil); err != nil {
+	res, err := c.t.transact(ctx, "CANCEL", branch, raw, c.via, nil)
+	if err != nil {
 		return fmt.Errorf("cancel: %w", err)
+	}
+	if res.Status == 481 { // whoever said 100 has forgotten it, so nothing more comes
+		c.t.mu.Lock()
+		defer c.t.mu.Unlock()
+		c.settle(408)
+		c.end()
+		return nil
 	}
 	return c.t.wait(ctx, func() bool { return c.final != 0 })
 }

@@ -6,7 +6,7 @@ set -euo pipefail
 
 case "${1:?build or test}" in
 build) packages=(gcc libc6-dev pkg-config libopus-dev libspandsp-dev ca-certificates) ;;
-test) packages=(gcc libc6-dev pkg-config libopus-dev libspandsp-dev ca-certificates git sip-tester baresip-core systemd) ;;
+test) packages=(gcc libc6-dev pkg-config libopus-dev libspandsp-dev ca-certificates git sip-tester baresip-core strace systemd) ;;
 *)
   echo "setup.sh: unknown: $1 (build or test)" >&2
   exit 2

@@ -1,0 +1,7 @@
+//go:build soak
+
+package test
+
+// detector leaves the program as it ships: the figures of the long runs are its
+// own.
+const detector = "-race=false"

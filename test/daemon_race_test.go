@@ -1,0 +1,6 @@
+//go:build system && !soak
+
+package test
+
+// detector puts the race detector into the program, so that a race ends a test.
+const detector = "-race=true"

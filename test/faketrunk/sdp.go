@@ -89,7 +89,7 @@ func parseSDP(b []byte) (session, error) {
 				return bad(line)
 			}
 			var err error
-			if addr, err = netip.ParseAddr(f[2]); err != nil {
+			if addr, err = netip.ParseAddr(f[2]); err != nil || addr.Is4() != (f[1] == "IP4") {
 				return bad(line)
 			}
 		}
@@ -147,7 +147,11 @@ func (s session) find(name string) (uint8, bool) {
 // describe writes our own description.
 func describe(id uint64, version int, local netip.AddrPort, codecs []codec, d Direction) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "v=0\r\no=phone %d %d IN IP4 %v\r\ns=-\r\nc=IN IP4 %v\r\nt=0 0\r\nm=audio %d RTP/AVP", id, version, local.Addr(), local.Addr(), local.Port())
+	family := "IP4"
+	if local.Addr().Is6() {
+		family = "IP6"
+	}
+	fmt.Fprintf(&b, "v=0\r\no=phone %d %d IN %s %v\r\ns=-\r\nc=IN %[3]s %[4]v\r\nt=0 0\r\nm=audio %[5]d RTP/AVP", id, version, family, local.Addr(), local.Port())
 	for _, c := range codecs {
 		fmt.Fprintf(&b, " %d", c.pt)
 	}

@@ -59,7 +59,11 @@ func (t *Trunk) Dial(ctx context.Context, o Outgoing) (*Call, error) {
 	if o.Name != "" {
 		name = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(o.Name) + `" `
 	}
-	c.local = fmt.Sprintf("%s<sip:%s@%s>;tag=%s", name, o.From, t.addr.Addr(), c.tag)
+	host := t.addr.Addr().String()
+	if t.addr.Addr().Is6() {
+		host = "[" + host + "]"
+	}
+	c.local = fmt.Sprintf("%s<sip:%s@%s>;tag=%s", name, o.From, host, c.tag)
 	c.remote = "<" + o.To + ">"
 	headers := append([]Header{c.contact(), {"Allow", allow}}, o.Headers...)
 	if len(sdp) > 0 {

@@ -30,9 +30,10 @@ const (
 
 // Options change what Start sets up; the zero value is fine.
 type Options struct {
-	Dir    string               // data directory; empty: a new one that goes with the rig
-	Config func(*config.Config) // changes to the configuration
-	Meta   fakemeta.Options
+	Dir    string                                                                 // data directory; empty: a new one that goes with the rig
+	Config func(*config.Config)                                                   // changes to the configuration
+	Meta   fakemeta.Options                                                       // with MediaIP, the gateway's side of it is there too
+	Trunk  netip.Addr                                                             // where the PBX is, and the gateway's side of it; default 127.0.0.1
 	Listen []float64                                                              // Hz that the phones know beside CustomerTone
 	Via    func(rtp, rtcp netip.AddrPort) (faketrunk.Path, faketrunk.Path, error) // see faketrunk.Options
 	Log    *slog.Logger                                                           // nil: silent
@@ -77,13 +78,21 @@ func (r *Rig) start(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("start the simulated Meta: %w", err)
 	}
 	r.Meta.Start()
+	trunk := o.Trunk
+	if !trunk.IsValid() {
+		trunk = loopback
+	}
 	r.PBX, err = faketrunk.Start(context.WithoutCancel(ctx), faketrunk.Options{
-		Tone: PhoneTone, Listen: append([]float64{CustomerTone}, o.Listen...), Via: o.Via,
+		Addr: netip.AddrPortFrom(trunk, 0).String(), Tone: PhoneTone, Listen: append([]float64{CustomerTone}, o.Listen...), Via: o.Via,
 	})
 	if err != nil {
 		return fmt.Errorf("start the simulated PBX: %w", err)
 	}
 	r.Config = Configure(o.Dir, r.Meta.URL(), r.PBX.URI("udp"))
+	r.Config.SIP.Listen, r.Config.Media.RTP.Bind = listeners(trunk), trunk
+	if o.Meta.MediaIP.IsValid() {
+		r.Config.Media.WebRTC.Listen = netip.AddrPortFrom(o.Meta.MediaIP, 0)
+	}
 	if o.Config != nil {
 		o.Config(r.Config)
 	}
@@ -167,10 +176,17 @@ func (r *Rig) Close() (err error) {
 	return err
 }
 
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// listeners are those of SIP on an address.
+func listeners(at netip.Addr) []string {
+	free := netip.AddrPortFrom(at, 0).String()
+	return []string{"udp://" + free, "tcp://" + free}
+}
+
 // Configure returns the settings of a gateway on loopback, with one number, one
 // trunk and one route.
 func Configure(dir, graphURL, target string) *config.Config {
-	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	c := config.Default()
 	c.Node = "rig"
 	c.DataDir = dir
@@ -185,7 +201,7 @@ func Configure(dir, graphURL, target string) *config.Config {
 	}}
 	c.Media.WebRTC.Listen = netip.AddrPortFrom(loopback, 0)
 	c.Media.RTP.Bind = loopback
-	c.SIP.Listen = []string{"udp://127.0.0.1:0", "tcp://127.0.0.1:0"}
+	c.SIP.Listen = listeners(loopback)
 	trunk := config.DefaultTrunk()
 	trunk.Name = "pbx"
 	trunk.Targets = []config.Target{{URI: target}}

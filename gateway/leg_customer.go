@@ -61,7 +61,8 @@ func (l *waEgress) request(r graphReq) {
 	g := c.env.graph(c.order.number.Name)
 	switch r {
 	case reqConnect:
-		c.do(connectRest, func(ctx context.Context) input { return l.connect(ctx, g) })
+		hold := codecOf(c.in.audio())
+		c.do(connectRest, func(ctx context.Context) input { return l.connect(ctx, g, hold) })
 	case reqTerminate:
 		id := whatsapp.CallID(c.rec.WACID)
 		c.do(endLimit, func(ctx context.Context) input {
@@ -71,12 +72,13 @@ func (l *waEgress) request(r graphReq) {
 	}
 }
 
-// connect makes our offer and sends it. It runs beside the loop and touches
+// connect makes our offer and sends it. hold is the codec of the side that the
+// customer's first words are kept for. It runs beside the loop and touches
 // nothing of the leg that changes.
-func (l *waEgress) connect(ctx context.Context, g graph) input {
+func (l *waEgress) connect(ctx context.Context, g graph, hold media.Codec) input {
 	o := l.call.order
 	done := graphDone{of: of(l.table.Leg), req: reqConnect}
-	p, err := l.call.env.audio.Peer(media.PeerOptions{Codecs: l.call.speech()})
+	p, err := l.call.env.audio.Peer(media.PeerOptions{Codecs: l.call.speech(), Hold: hold})
 	if err != nil {
 		done.err = notMade{err}
 		return done

@@ -31,8 +31,9 @@ type trunkPhone struct {
 	hop    config.Hop
 	target string
 	plain  bool
-	spare  bool // the trunk has another address
-	aside  bool // it is to take the place of another, and does not speak for the call yet
+	spare  bool        // the trunk has another address
+	hold   media.Codec // of the side that its first words are kept for; NoCodec: nobody waits for them
+	aside  bool        // it is to take the place of another, and does not speak for the call yet
 	// Of a phone that we dial for another.
 	replaces   sip.Replaces
 	referredBy string

@@ -56,7 +56,7 @@ func (l *trunkPhone) build(ctx context.Context) (*trunkDial, error) {
 	}
 	d := &trunkDial{trunk: trunk.Name}
 	sock, err := c.env.audio.Socket(media.SocketOptions{
-		Codecs: trunk.Codecs, Sources: trunk.Sources, NAT: trunk.NAT, Plain: l.plain,
+		Codecs: trunk.Codecs, Sources: trunk.Sources, NAT: trunk.NAT, Plain: l.plain, Hold: l.hold,
 		Secure: securityOf(trunk, l.target), Remote: addressOf(ctx, l.target),
 		Info: keysTo(trunk, func() presser { return d.session }),
 	})

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"wagate/config"
+	"wagate/media"
 	"wagate/sip"
 )
 
@@ -28,7 +29,7 @@ func newReliefLeg(c *Call, id uint8, hop config.Hop, instead sip.Replaces, by st
 	l := &reliefLeg{table: relief{Leg: id}}
 	l.trunkPhone = trunkPhone{
 		call: c, id: of(id), hop: hop, table: &l.table, line: &l.table.dialled,
-		aside: true, replaces: instead, referredBy: by, targets: c.env.trunks.Targets(hop.Trunk),
+		aside: true, hold: media.Opus, replaces: instead, referredBy: by, targets: c.env.trunks.Targets(hop.Trunk),
 	}
 	l.table.Plan = newPlan(len(l.targets))
 	l.port = l

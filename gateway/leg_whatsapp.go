@@ -152,7 +152,8 @@ func repeating(ctx context.Context, again bool) context.Context {
 
 // makePeer makes the peer connection and answers the offer.
 func (l *waIngress) makePeer(ctx context.Context) input {
-	p, err := l.call.env.audio.Peer(media.PeerOptions{Codecs: l.call.speech()})
+	// Meta may connect the customer before its reply to accept is here.
+	p, err := l.call.env.audio.Peer(media.PeerOptions{Codecs: l.call.speech(), Hold: media.PCMA})
 	if err != nil {
 		return graphDone{req: reqPrepare, err: err}
 	}

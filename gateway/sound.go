@@ -36,6 +36,15 @@ func (c *Call) speech() []string {
 	return speechFor(c.order.number.Codecs, first)
 }
 
+// codecOf is the codec of a side of the call, or, as long as it has none, one of
+// telephone audio.
+func codecOf(e media.Endpoint) media.Codec {
+	if e == nil || e.Codec() == media.NoCodec {
+		return media.PCMA
+	}
+	return e.Codec()
+}
+
 // speechFor puts the codec of the PBX first if the number has it.
 func speechFor(codecs []string, first string) []string {
 	at := slices.Index(codecs, first)

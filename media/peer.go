@@ -25,6 +25,7 @@ var errConsent = errors.New("ICE consent lost")
 type PeerOptions struct {
 	Codecs []string     // of opus, PCMA, PCMU, in order of preference; nil: opus
 	Opus   *config.Opus // nil: the engine's
+	Hold   Codec        // keep what the customer says before there is a sink, half a second of it, for a side with this codec; NoCodec: drop it
 	Log    *slog.Logger // of the call; nil: the engine's
 }
 
@@ -45,6 +46,7 @@ type Peer struct {
 	codec    atomic.Uint32
 	sender   *sender
 	receiver *receiver
+	hold     *hold
 	reporter reporter
 
 	ctx    context.Context // ends with Close, which waits for all goroutines
@@ -112,6 +114,7 @@ func (e *Engine) NewPeer(o PeerOptions) (*Peer, error) {
 	p.sender = newSender(e.pacer, e.metrics.whatsapp, opus, p.write)
 	p.sender.economy = &e.economy
 	p.receiver = newReceiver(e.pacer, e.metrics.whatsapp, peerDelayMax)
+	p.hold = newHold(e.pacer, e.metrics.whatsapp, o.Hold)
 	p.reporter.ssrc = p.sender.ssrc()
 	if err := e.add(p); err != nil {
 		cancel()
@@ -168,8 +171,11 @@ func (p *Peer) Open() {
 // Push sends a frame to the customer. See Sink.
 func (p *Peer) Push(f *Frame) { p.sender.Push(f) }
 
+// takes says whether what is pushed reaches the customer.
+func (p *Peer) takes() bool { return p.keys.Load() != nil && p.sender.running() }
+
 // SetSink says where the customer's audio goes, and in which form.
-func (p *Peer) SetSink(s Sink, want Format) { p.receiver.setSink(s, want) }
+func (p *Peer) SetSink(s Sink, want Format) { p.receiver.setSink(p.hold.attach(s), want) }
 
 // Codec is what was agreed on, NoCodec before.
 func (p *Peer) Codec() Codec { return Codec(p.codec.Load()) }
@@ -226,6 +232,7 @@ func (p *Peer) Close() error {
 		_ = pipe.Close()
 	}
 	p.wg.Wait()
+	p.hold.attach(nil)
 	p.receiver.close()
 	p.engine.remove(p, claimed)
 	if own != nil && own != p.engine.shared {

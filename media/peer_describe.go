@@ -209,6 +209,7 @@ func (p *Peer) start(ctx context.Context, r *remoteSide, codec Codec, local []ne
 		return err
 	}
 	p.codec.Store(uint32(codec))
+	p.hold.begin(p.receiver, codec)
 	p.receive(r)
 	agent, err := newAgent(ctx, p.hub, p.own, local, p.engine.cfg.ICETimeout)
 	if err != nil {

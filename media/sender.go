@@ -158,6 +158,13 @@ func (s *sender) open() {
 	}
 }
 
+// running says whether what is pushed can leave.
+func (s *sender) running() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state == senderOpen
+}
+
 func (s *sender) begin() {
 	if s.state = senderPaused; !s.hold {
 		s.start(time.Now())

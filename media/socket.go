@@ -26,6 +26,7 @@ type SocketOptions struct {
 	Codecs  []string       // names, in order of preference; those not built are left out
 	Sources []netip.Prefix // where the trunk's media may come from and go to
 	NAT     bool           // the PBX's own address may be wrong: learn it from its first packet
+	Hold    Codec          // keep what the phone says before there is a sink, half a second of it, for a side with this codec; NoCodec: drop it
 	Plain   bool           // G.711 only where the trunk has it, and no telephone-event
 	Secure  Security       // SRTP with keys in the session description
 	Info    func(Key)      // the PBX takes digits by SIP INFO: told of each, must not block. nil: as RFC 4733
@@ -47,6 +48,8 @@ type Socket struct {
 
 	sender   *sender
 	receiver *receiver
+	hold     *hold
+	early    earlyPackets
 	reporter reporter
 	keys     *keysOut // nil: digits go as RTP
 	pressed  *keysIn
@@ -117,6 +120,8 @@ func (e *Engine) NewSocket(o SocketOptions) (*Socket, error) {
 	s.sender.economy = &e.economy
 	s.receiver = newReceiver(e.pacer, e.metrics.sip, pbxDelayMax)
 	s.receiver.acceptNoise(comfortNoise)
+	s.hold = newHold(e.pacer, e.metrics.sip, o.Hold)
+	s.early.over.Store(s.hold == nil)
 	s.pressed = newKeysIn(e.pacer, s.receiver)
 	if o.Info != nil {
 		s.keys = newKeysOut(e.pacer, o.Info)
@@ -193,8 +198,11 @@ func (s *Socket) Push(f *Frame) {
 	s.sender.Push(f)
 }
 
+// takes says whether what is pushed reaches the PBX.
+func (s *Socket) takes() bool { return s.sender.running() }
+
 // SetSink says where the PBX's audio goes, and in which form.
-func (s *Socket) SetSink(k Sink, want Format) { s.receiver.setSink(k, want) }
+func (s *Socket) SetSink(k Sink, want Format) { s.receiver.setSink(s.hold.attach(k), want) }
 
 // Codec is what was agreed on to send, NoCodec before.
 func (s *Socket) Codec() Codec { return Codec(s.codec.Load()) }
@@ -248,6 +256,7 @@ func (s *Socket) Close() error {
 	}
 	s.pair.stopReading()
 	s.wg.Wait()
+	s.hold.attach(nil)
 	s.receiver.close()
 	s.engine.ports.giveBack(s.pair)
 	return nil

@@ -32,34 +32,41 @@ func (s *Socket) readRTP() {
 		packet rtp.Packet
 	)
 	s.readAll(s.pair.rtp, in[:], func(data []byte, from netip.AddrPort) {
-		p := s.path.Load()
-		if p == nil || !s.expects(p, p.rtp, from) {
-			s.stranger()
-			return
-		}
-		if p.mux && len(data) > 1 && data[1] >= 192 && data[1] <= 223 { // RFC 5761 section 4
-			s.takeReport(p, data)
-			return
-		}
-		if p.open != nil {
-			var err error
-			if data, err = p.open.packet(data, &packet.Header); err != nil {
-				s.forged()
-				return
-			}
-		}
-		if len(data) == 0 || data[0]>>6 != 2 || packet.Unmarshal(data) != nil {
-			s.engine.metrics.sip.dropped.malformed.Inc()
-			s.strangers.Add(1)
-			return
-		}
 		now := time.Now()
-		if p.learn && s.receiver.knows(packet.PayloadType) {
-			s.learn(p, from)
+		if !s.early.keep(data, from, now, s) {
+			s.take(data, from, now, &packet)
 		}
-		s.touch(now)
-		s.receiver.receive(&packet.Header, packet.Payload, now)
 	})
+}
+
+// take handles a packet of the RTP port. packet is room to work in.
+func (s *Socket) take(data []byte, from netip.AddrPort, at time.Time, packet *rtp.Packet) {
+	p := s.path.Load()
+	if p == nil || !s.expects(p, p.rtp, from) {
+		s.stranger()
+		return
+	}
+	if p.mux && len(data) > 1 && data[1] >= 192 && data[1] <= 223 { // RFC 5761 section 4
+		s.takeReport(p, data)
+		return
+	}
+	if p.open != nil {
+		var err error
+		if data, err = p.open.packet(data, &packet.Header); err != nil {
+			s.forged()
+			return
+		}
+	}
+	if len(data) == 0 || data[0]>>6 != 2 || packet.Unmarshal(data) != nil {
+		s.engine.metrics.sip.dropped.malformed.Inc()
+		s.strangers.Add(1)
+		return
+	}
+	if p.learn && s.receiver.knows(packet.PayloadType) {
+		s.learn(p, from)
+	}
+	s.touch(at)
+	s.receiver.receive(&packet.Header, packet.Payload, at)
 }
 
 // readRTCP reads reports on the odd port until Close.

@@ -3,6 +3,7 @@ package media
 import (
 	"fmt"
 	"net/netip"
+	"time"
 )
 
 // session is our side of the PBX leg's session description (RFC 3264).
@@ -202,6 +203,10 @@ func (s *Socket) apply(a *agreement) error {
 	o.local, o.remote, o.seal, o.open = a.local, a.remote, seal, open
 	s.move(a)
 	was := Codec(s.codec.Swap(uint32(a.codec)))
+	if was == NoCodec {
+		s.hold.begin(s.receiver, a.codec)
+	}
+	s.early.release(time.Now(), s)
 	s.sender.pause(!a.send)
 	s.held = a.held
 	if changed := s.changed.Load(); was != a.codec && changed != nil {

@@ -107,6 +107,9 @@ func newAudio(o Options, s Script) *Audio {
 	if freq > 0 {
 		a.source = tone.NewSource(freq, rate)
 	}
+	if s.Voice != nil {
+		a.source = s.Voice
+	}
 	if s.Marker > 0 {
 		a.marker, a.listener = tone.NewMarker(rate, s.Marker), tone.NewListener(rate)
 		a.source = tone.Mix(a.source, a.marker)

@@ -1,6 +1,10 @@
 package faketrunk
 
-import "time"
+import (
+	"time"
+
+	"wagate/test/tone"
+)
 
 // Never is a time that does not come: the call waits for a command.
 const Never time.Duration = -1
@@ -29,6 +33,7 @@ type Script struct {
 	Status   int           // the final response; default 200
 	Headers  []Header      // of the final response: Reason, Retry-After, Contact of a redirect, Warning …
 	Fork     bool          // a second 200 with another tag, as from a second phone
+	LateACK  time.Duration // of a call that the phone places: so long after the 200 its ACK leaves
 	DropACKs int           // so many ACKs are not seen, the 200 is sent again
 	OnCancel OnCancel
 
@@ -43,6 +48,7 @@ type Script struct {
 	NoAudio bool          // no RTP is sent
 	Keep    time.Duration // so much of what the phone hears is kept for Audio.Kept
 	Tone    float64       // Hz, in the place of the Trunk's; negative: silence
+	Voice   tone.Reader   // what is said, 8 kHz, in the place of a tone
 	Marker  time.Duration // a delay marker with this period is mixed in and listened for; 0: none
 
 	Auth *Auth // challenges the INVITE

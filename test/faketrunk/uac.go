@@ -171,7 +171,18 @@ func (c *Call) success(res *Message) {
 	}
 	_, c.ack = c.request("ACK", c.cseq, headers, sdp)
 	c.ackRoute = r
-	c.t.write(c.ack, r)
+	ack, late := c.ack, time.Now().Add(c.script.LateACK)
+	if c.script.LateACK == 0 {
+		c.t.write(ack, r)
+	} else {
+		c.t.goLocked(func() {
+			if c.pause(late, nil) {
+				c.t.mu.Lock()
+				defer c.t.mu.Unlock()
+				c.t.write(ack, r)
+			}
+		})
+	}
 	c.settle(res.Status)
 	c.audio.start()
 	c.acknowledge()

@@ -269,6 +269,7 @@ type Template struct {
 // Limits protect this node and the calls on it.
 type Limits struct {
 	Calls        int           `yaml:"calls"`
+	CPU          int           `yaml:"cpu"` // per cent of all CPUs from which on no call is admitted; 0: any
 	MaxDuration  time.Duration `yaml:"max_duration"`
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 	AnswerWindow time.Duration `yaml:"answer_window"` // all targets of an inbound call together, from Meta's timestamp

@@ -34,6 +34,9 @@ func (c *Config) check(l *faultLog) {
 	c.checkRoutes(l)
 	c.Permissions.check(l)
 	l.atLeast("limits.calls", c.Limits.Calls, 1)
+	if cpu := c.Limits.CPU; cpu < 0 || cpu > 100 {
+		l.add("limits.cpu", "give per cent of all CPUs, or 0 to refuse no call because of the load", "%d is not from 0 to 100", cpu)
+	}
 	l.between("limits.max_duration", c.Limits.MaxDuration, shortest, 24*time.Hour)
 	l.between("limits.drain_timeout", c.Limits.DrainTimeout, 0, 24*time.Hour)
 	l.between("limits.answer_window", c.Limits.AnswerWindow, shortest, time.Minute)

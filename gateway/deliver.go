@@ -119,7 +119,7 @@ func (g *Gateway) capacity(e *running) Cause {
 	switch {
 	case g.draining.Load():
 		return Draining
-	case g.registry.placed() >= e.cfg.Limits.Calls:
+	case g.registry.placed() >= e.cfg.Limits.Calls, g.engine != nil && !g.engine.Admit():
 		return Overloaded
 	}
 	return NoCause

@@ -206,6 +206,9 @@ func (g *Gateway) adopt(r *running) {
 	for _, n := range r.cfg.WhatsApp.Numbers {
 		r.clients[n.Name].Renew(n.AccessToken) // for the calls that are up, too
 	}
+	if g.engine != nil {
+		g.engine.Guard(float64(r.cfg.Limits.CPU) / 100)
+	}
 	g.metrics.expect(r.cfg)
 	g.metrics.reloadOK.Set(1)
 	g.metrics.reloadTime.SetToCurrentTime()

@@ -30,6 +30,7 @@ type Engine struct {
 	pacer   *pacer
 	ports   *ports // towards the PBX
 	shared  *hub
+	watcher *watcher
 	economy economy
 
 	mu     sync.Mutex
@@ -53,7 +54,7 @@ func NewEngine(cfg config.Media, log *slog.Logger, reg prometheus.Registerer) (*
 	if err != nil {
 		return nil, fmt.Errorf("media.webrtc.listen: %w", err)
 	}
-	return &Engine{
+	e := &Engine{
 		cfg:     cfg,
 		log:     log,
 		metrics: m,
@@ -62,7 +63,9 @@ func NewEngine(cfg config.Media, log *slog.Logger, reg prometheus.Registerer) (*
 		shared:  shared,
 		peers:   map[*Peer]struct{}{},
 		relays:  map[netip.AddrPort]struct{}{},
-	}, nil
+	}
+	e.watcher = watch(e.pacer, &e.economy, m, e.live)
+	return e, nil
 }
 
 // Addr is the address that the WebRTC socket is bound to, with its real port.
@@ -85,8 +88,16 @@ func (e *Engine) Close() error {
 		_ = p.Close()
 	}
 	e.ports.close()
+	e.watcher.close()
 	e.pacer.close()
 	return e.shared.close()
+}
+
+// live counts the calls that have a WhatsApp leg.
+func (e *Engine) live() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.peers)
 }
 
 func (e *Engine) add(p *Peer) error {

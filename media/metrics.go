@@ -17,6 +17,10 @@ type metrics struct {
 	whatsapp, sip *sideMetrics
 
 	lateTicks  prometheus.Counter
+	lateness   prometheus.Gauge
+	cpu        prometheus.Gauge
+	economy    prometheus.Gauge
+	overloaded prometheus.Gauge
 	ports      prometheus.Gauge
 	portsInUse prometheus.Gauge
 	ice, dtls  prometheus.Histogram
@@ -90,6 +94,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		lateTicks: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "wagate_media_late_ticks_total", Help: "Frames that missed their time by 20 ms or more: the CPU is short.",
 		}),
+		lateness: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "wagate_media_lateness_seconds", Help: "How late the clock of the media runs, on average over the last second or so.",
+		}),
+		cpu: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "wagate_media_cpu_ratio", Help: "Share of the CPUs that the gateway takes, as admission sees it.",
+		}),
+		economy: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "wagate_media_economy", Help: "What encoders save because the CPU is short: 0 nothing, 1 complexity of wideband, 2 FEC too.",
+		}),
+		overloaded: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "wagate_media_overloaded", Help: "1 while new calls are refused because of the load.",
+		}),
 		ports: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "wagate_rtp_ports", Help: "Port pairs of the configured range.",
 		}),
@@ -104,7 +120,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 	}
 	reg.MustRegister(packets, lost, late, dropped, concealed, silent, first, jitter, mos,
-		m.lateTicks, m.ports, m.portsInUse, m.ice, m.dtls)
+		m.lateTicks, m.lateness, m.cpu, m.economy, m.overloaded, m.ports, m.portsInUse, m.ice, m.dtls)
 	resolve := func(s side) *sideMetrics {
 		name := string(s)
 		reason := func(why string) prometheus.Counter { return dropped.WithLabelValues(name, why) }

@@ -199,6 +199,7 @@ func Configure(dir, graphURL, target string) *config.Config {
 		Name: "support", PhoneNumberID: "401122334455667", Number: "+351210000321",
 		AccessToken: "access-token", Codecs: []string{"opus"},
 	}}
+	c.Limits.CPU = 0 // the far ends run in the gateway's process
 	c.Media.WebRTC.Listen = netip.AddrPortFrom(loopback, 0)
 	c.Media.RTP.Bind = loopback
 	c.SIP.Listen = listeners(loopback)

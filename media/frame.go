@@ -107,6 +107,7 @@ type Frame struct {
 	Digit     Digit
 	Timestamp uint32 // of the receiving leg, in its RTP clock; equal in all packets of one Digit
 	Duration  time.Duration
+	Early     bool // made up in place of audio that may still come
 }
 
 // Sink takes frames. Push must not keep the frame and must not block.

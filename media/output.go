@@ -25,6 +25,12 @@ type output struct {
 	toc    [1]byte
 	digit  digitIn
 	pushed time.Time
+	paused bool // the far end says that it is silent
+	gap    int  // packets missing since the last that was here
+	// Packets made up since then before it was known whether they are missing.
+	guessed int
+	guessAt time.Time // of the next one
+	early   bool      // one is being made
 
 	concealed time.Duration
 }
@@ -37,6 +43,11 @@ type digitIn struct {
 	first uint32 // of its first one
 	ended bool
 }
+
+// guessAfter is how long after a frame the audio is carried on although nothing
+// came: a single lost packet is noticed earlier, by the one after it, which may
+// bring its repair.
+const guessAfter = 50 * time.Millisecond
 
 const (
 	maxPacket    = 200 * time.Millisecond // of G.711 and G.722 in one packet, RFC 3551 section 4.2
@@ -127,6 +138,7 @@ func (o *output) emitAudio(s *slot, now time.Time) bool {
 		return false
 	}
 	o.audio, o.codec, o.stamp, o.ticks = true, s.media.codec, s.stamp, ticks
+	o.gap, o.guessed, o.paused = 0, 0, false
 	if o.sink == nil {
 		return true
 	}
@@ -134,9 +146,11 @@ func (o *output) emitAudio(s *slot, now time.Time) bool {
 	if s.media.codec == Opus {
 		pause := opusPause(s.payload)
 		if pause {
+			o.paused = true
 			o.push(Frame{Kind: Silence, Codec: Opus, Payload: s.payload, Timestamp: s.stamp, Duration: frameTime}, now)
 			return true
 		}
+		o.toc[0] = s.payload[0] &^ 3
 		if o.want.Codec == Opus && duration == frameTime && len(o.queue) == 0 && s.payload[0]&opusStereo == 0 {
 			o.push(Frame{Kind: Audio, Codec: Opus, Payload: s.payload, Timestamp: s.stamp, Duration: duration}, now)
 			return true
@@ -209,38 +223,70 @@ func (o *output) ready() bool {
 	return true
 }
 
-// conceal stands in for packets that are missing before next. Frames that the
-// sink had to fill with silence meanwhile are not made up a second time.
+// conceal stands in for the earliest of the packets that are missing before
+// next, unless that was done already by guess.
 func (o *output) conceal(next *slot, missing int64, now time.Time) {
 	if !o.audio || !next.media.audio() || next.media.codec != o.codec || len(next.payload) == 0 || o.sink == nil {
 		return
 	}
 	// A pause of the far end takes timestamps but no numbers, so the numbers
 	// limit what was lost; packets that were not audio take no time.
-	if behind := int32(next.stamp - o.stamp); behind > 0 {
-		missing = min(missing, int64(uint32(behind)/o.ticks)-1)
-	} else {
+	if behind := int32(next.stamp - o.stamp); behind <= 0 || int64(behind)/int64(o.ticks) <= 1 {
 		return
 	}
-	if idle := now.Sub(o.pushed); idle >= fillAfter {
-		missing = min(missing, maxConcealed) - 1 - int64((idle-fillAfter)/frameTime)
-	}
-	for i := min(missing, maxConcealed); i > 0; i-- {
-		o.metrics.concealed.Add(float64(o.packetTime()) / float64(frameTime))
-		o.concealed += o.packetTime()
-		o.concealOne(next, i == 1, now)
+	o.stamp += o.ticks
+	o.gap++
+	o.metrics.concealed.Add(float64(o.packetTime()) / float64(frameTime))
+	o.concealed += o.packetTime()
+	switch {
+	case o.gap <= o.guessed:
+	case o.gap > maxConcealed:
+		o.silence()
+	default:
+		o.concealOne(next, missing == 1, now)
 	}
 }
 
+// guess makes up audio when it is high time for some and nothing is here, and
+// says when it wants to again; the zero time means not before the next packet.
+// What was made up stands for what is found missing later.
+func (o *output) guess(now time.Time) time.Time {
+	if !o.audio || o.paused || o.sink == nil || o.guessed > maxConcealed {
+		return time.Time{}
+	}
+	if o.guessed == 0 {
+		o.guessAt = o.pushed.Add(guessAfter)
+	}
+	if o.guessAt.After(now) {
+		return o.guessAt
+	}
+	o.early = true
+	defer func() { o.early = false }()
+	if o.guessed++; o.guessed > maxConcealed {
+		o.silence()
+		return time.Time{}
+	}
+	o.concealOne(nil, false, now)
+	o.guessAt = now.Add(o.packetTime())
+	return o.guessAt
+}
+
+// silence tells the sink that there is nothing to hear for now.
+func (o *output) silence() {
+	o.push(Frame{Kind: Silence, Timestamp: o.stamp, Duration: frameTime}, o.pushed)
+}
+
 // concealOne makes up one packet; last says that next is the one after it, and
-// may carry a copy.
+// may carry a copy. Nobody knows the next one yet where it is nil.
 func (o *output) concealOne(next *slot, last bool, now time.Time) {
 	switch o.codec {
 	case Opus:
 		if o.want.Codec == Opus && o.packetTime() == frameTime {
 			// A packet without a frame asks the far end's decoder to conceal
 			// (RFC 6716 section 3.2.1).
-			o.toc[0] = next.payload[0] &^ 3
+			if next != nil {
+				o.toc[0] = next.payload[0] &^ 3
+			}
 			o.push(Frame{Kind: Audio, Codec: Opus, Payload: o.toc[:], Duration: o.codec.span(opusTicks(o.toc[:]))}, now)
 			return
 		}
@@ -313,6 +359,7 @@ func (o *output) push(f Frame, now time.Time) {
 	if o.sink == nil {
 		return
 	}
+	f.Early = o.early
 	o.frame = f
 	o.sink.Push(&o.frame)
 }

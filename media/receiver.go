@@ -239,15 +239,15 @@ func (r *receiver) release(now time.Time) time.Time {
 		due := r.delays.due(first)
 		if missing := first.number - r.next; missing > 0 {
 			if due = r.gapDue(first, due, missing); due.After(now) {
-				return sooner(due, r.out.drain(now))
+				return r.rest(due, now)
 			}
 			r.out.conceal(first, missing, now)
-			r.next = first.number
+			r.next++
 			r.countLost()
 			continue
 		}
 		if due.After(now) {
-			return sooner(due, r.out.drain(now))
+			return r.rest(due, now)
 		}
 		r.next++
 		if !r.out.emit(first, now) {
@@ -255,12 +255,22 @@ func (r *receiver) release(now time.Time) time.Time {
 		}
 		r.buffer.free(first)
 	}
-	return r.out.drain(now)
+	return r.rest(time.Time{}, now)
 }
 
-// gapDue is how long to wait for packets that are missing before first: until
-// it would have been their turn, and in any case a moment, in case two changed
-// places.
+// rest does what is left to do until a packet is due, or one comes, and says
+// when there will be something again.
+func (r *receiver) rest(due, now time.Time) time.Time {
+	next := sooner(due, r.out.drain(now))
+	if !due.IsZero() && due.Sub(now) <= reorderWait {
+		return next // no need to guess
+	}
+	return sooner(next, r.out.guess(now))
+}
+
+// gapDue is how long to wait for the earliest of the packets that are missing
+// before first: until it would have been its turn, and in any case a moment, in
+// case two changed places.
 func (r *receiver) gapDue(first *slot, due time.Time, missing int64) time.Time {
 	least := first.arrived.Add(reorderWait)
 	if turn := due.Add(-time.Duration(missing) * r.out.packetTime()); turn.After(least) {

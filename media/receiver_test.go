@@ -213,8 +213,8 @@ func TestEveryPacketLength(t *testing.T) {
 				r.receive(h, alaw.encode(nil, pcm), time.Now())
 				time.Sleep(time.Duration(ms) * time.Millisecond)
 			}
-			time.Sleep(100 * time.Millisecond)
-			frames := e.heard()
+			time.Sleep(10 * time.Millisecond)
+			frames := e.came()
 			if n := len(frames); n < 148 || n > 150 {
 				t.Errorf("%d ms: %d frames in 3 s, want 150", ms, n)
 			}
@@ -291,7 +291,7 @@ func TestSourceChangesAndStrays(t *testing.T) {
 		}
 		count := func() int {
 			time.Sleep(pbxDelayMax)
-			return len(e.heard())
+			return len(e.came())
 		}
 		a := &stream{codec: PCMA, number: 100, stamp: 1 << 31, ssrc: 1}
 		b := &stream{codec: PCMA, number: 60000, ssrc: 2}

@@ -73,8 +73,9 @@ type payloadTypes struct {
 
 // fillAfter is how long after a packet the first comfort frame leaves: two
 // frames are missing by then, and a third is not yet due, so that a single lost
-// packet, whose successor brings its repair, is not filled in as well.
-const fillAfter = 50 * time.Millisecond
+// packet, whose successor brings its repair, is not filled in as well. Whoever
+// pushes had time to carry on what was heard, after guessAfter.
+const fillAfter = 58 * time.Millisecond
 
 // newSender makes a sender that is shut. write sends one packet and keeps
 // neither header nor payload; it is called by one goroutine at a time.
@@ -247,7 +248,11 @@ func (s *sender) Push(f *Frame) {
 	}
 	s.filled = 0
 	s.sendAudio(now, payload, duration)
-	s.pace.sent(now, duration)
+	if f.Early {
+		s.pace.fill(now, duration)
+	} else {
+		s.pace.sent(now, duration)
+	}
 	s.fillAt = now.Add(fillAfter)
 }
 

@@ -2,6 +2,7 @@ package media
 
 import (
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -117,6 +118,11 @@ func (e *ear) Push(f *Frame) {
 	if len(f.PCM) > 0 {
 		e.meter.Write(f.PCM)
 	}
+}
+
+// came is heard without what was made up before it was known to be missing.
+func (e *ear) came() []heardFrame {
+	return slices.DeleteFunc(e.heard(), func(f heardFrame) bool { return f.Early })
 }
 
 // listen puts another meter in the place of the one that listened so far.

@@ -17,7 +17,13 @@ const patience = 30 * time.Second
 // rigged starts a gateway between its far ends, which go with the test.
 func rigged(t *testing.T, o rig.Options) (*rig.Rig, context.Context) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+	return riggedFor(t, o, 4*patience)
+}
+
+// riggedFor is rigged for a test that takes longer than others.
+func riggedFor(t *testing.T, o rig.Options, limit time.Duration) (*rig.Rig, context.Context) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
 	r, err := rig.Start(ctx, o)
 	if err != nil {

@@ -5,6 +5,7 @@ package test
 import (
 	"fmt"
 	"testing"
+	"time"
 )
 
 // TestSoakFirstWord is TestFirstWord with a hundred calls in each direction.
@@ -13,3 +14,6 @@ func TestSoakFirstWord(t *testing.T) {
 		t.Run(fmt.Sprint("round ", round+1), func(t *testing.T) { firstWords(t, 20) })
 	}
 }
+
+// TestSoakLongCall is TestHoldAndTransferInALongCall in ten minutes.
+func TestSoakLongCall(t *testing.T) { longCall(t, 10*time.Minute) }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # setup.sh build|test: installs the Debian packages that are missing for that,
-# and for test the PBXs of pbx.sh.
+# and for test the PBXs of pbx.sh and the tools of prometheus.sh.
 # Go itself must be there already.
 set -euo pipefail
 
@@ -29,9 +29,13 @@ for p in "${packages[@]}"; do
   state=$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null || true)
   [ "$state" = installed ] || missing+=("$p")
 done
-pbxs() { [ "$1" != test ] || bash "$(dirname "$0")/pbx.sh"; }
+unpacked() {
+  [ "$1" = test ] || return 0
+  bash "$(dirname "$0")/pbx.sh"
+  bash "$(dirname "$0")/prometheus.sh"
+}
 if [ ${#missing[@]} = 0 ]; then
-  pbxs "$1"
+  unpacked "$1"
   exit 0
 fi
 
@@ -50,4 +54,4 @@ install() {
 }
 # The package list may be older than the mirror: read it anew before giving up.
 install || { "${root[@]}" apt-get update -q </dev/null && install; }
-pbxs "$1"
+unpacked "$1"

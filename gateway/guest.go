@@ -9,8 +9,9 @@ import (
 	"wagate/store"
 )
 
-// takeOver takes a phone that calls to take the place of one that talks (RFC
-// 3891): an attended transfer, or a pickup, that the PBX carries out itself.
+// takeOver takes a phone that calls to take the place of one that talks, or of
+// one that rings (RFC 3891): an attended transfer, or a pickup, that the PBX
+// carries out itself.
 func (g *Gateway) takeOver(e *running, s *sip.Session, in sip.Incoming) {
 	trunk, known := e.cfg.Trunk(in.Trunk)
 	c := g.registry.get(in.Replaces.Call)
@@ -58,10 +59,11 @@ func (l *callerLeg) turnedAway() {
 }
 
 // guestCame begins the handover to a phone that called, if the phone that it
-// names is the one that talks.
+// names is the one that talks, or that the customer waits for.
 func (c *Call) guestCame(in guestCame) {
 	now, ok := c.leg(c.talks()).(interface{ dialogID() string })
-	if c.m.Phase != Active || c.hand.Leg != 0 || !ok || now.dialogID() != in.replaces {
+	rings := (c.m.Phase == Dialing || c.m.Phase == Ringing) && !c.hand.In
+	if c.m.Phase != Active && !rings || c.hand.Leg != 0 || !ok || now.dialogID() != in.replaces {
 		c.env.metrics.transfer(in.guest.trunk, transferRefused)
 		in.guest.turnedAway()
 		return

@@ -121,6 +121,7 @@ func (l *trunkPhone) do(a sipAct, why Cause) {
 		l.call.log.Debug("dialling", slog.String("trunk", l.hop.Trunk), slog.String("target", l.target))
 		l.placed.session.Start()
 	case sipCancel:
+		reason.Elsewhere = why == Hangup && l.call.m.Phase < Ending // else it has ended, or nobody answered
 		l.placed.session.Cancel(reason)
 	case sipBye:
 		l.placed.session.Bye(reason)

@@ -56,6 +56,7 @@ type actions interface {
 	startBridge()                 // both are up: let them hear each other
 	stopBridge()
 	swap(leg uint8, in bool)        // the bridge goes on with this leg in the place of the egress, or of the ingress
+	pickUp(leg uint8)               // this leg, which we did not place, is the egress now, and was picked up
 	arm(s stamp)                    // restart the one timer for this phase; it returns as deadline
 	record(c Cause, abandoned bool) // the call is over; abandoned: what is still open are debts
 }
@@ -288,7 +289,18 @@ func (m *machine) replaced(ev replaced, do actions) {
 		*current = ev.Leg
 		do.swap(ev.Leg, ev.In)
 		m.leave(old, Hangup, do)
-	case Summoning, Routing, Dialing, Ringing, Answering, Ending:
+	case Dialing, Ringing:
+		if ev.In { // cannot be: the caller rings nobody
+			m.leave(ev.Leg, Hangup, do)
+			return
+		}
+		old := *current
+		*current = ev.Leg
+		m.enter(Answering, do)
+		do.pickUp(ev.Leg)
+		m.leave(old, Hangup, do)
+		do.answerIn()
+	case Summoning, Routing, Answering, Ending:
 		m.leave(ev.Leg, Hangup, do) // there is nothing to take over, and it must not stay
 	case Ended:
 	}

@@ -20,6 +20,7 @@ func (a *asked) drop(uint8, Cause)      { a.add("drop") }
 func (a *asked) startBridge()           { a.add("startBridge") }
 func (a *asked) stopBridge()            { a.add("stopBridge") }
 func (a *asked) swap(uint8, bool)       { a.add("swap") }
+func (a *asked) pickUp(uint8)           { a.add("pickUp") }
 func (a *asked) arm(stamp)              { a.add("arm") }
 func (a *asked) record(_ Cause, left bool) {
 	a.add(map[bool]string{false: "record", true: "record debts"}[left])
@@ -104,6 +105,12 @@ func TestTransitions(t *testing.T) {
 		{"deadline of another turn", func(m machine) event { return deadline{Stamp: stamp{m.Phase, m.Turn - 1}} }, nil},
 		{"deadline of another phase", func(m machine) event { return deadline{Stamp: stamp{m.Phase ^ 1, m.Turn}} }, nil},
 		{"replaced", func(machine) event { return replaced{Leg: 2} }, map[Phase]cell{
+			Summoning: {Summoning, []string{"drop"}}, Routing: {Routing, []string{"drop"}},
+			Dialing: {Answering, []string{"arm", "pickUp", "drop", "answerIn"}}, Ringing: {Answering, []string{"arm", "pickUp", "drop", "answerIn"}},
+			Answering: {Answering, []string{"drop"}},
+			Active:    {Active, []string{"swap", "drop"}}, Ending: {Ending, []string{"drop"}},
+		}},
+		{"replaced on the caller's side", func(machine) event { return replaced{Leg: 2, In: true} }, map[Phase]cell{
 			Summoning: {Summoning, []string{"drop"}}, Routing: {Routing, []string{"drop"}}, Dialing: {Dialing, []string{"drop"}},
 			Ringing: {Ringing, []string{"drop"}}, Answering: {Answering, []string{"drop"}},
 			Active: {Active, []string{"swap", "drop"}}, Ending: {Ending, []string{"drop"}},

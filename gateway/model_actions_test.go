@@ -62,7 +62,7 @@ func (r *runner) answerIn() {
 	if w.scene != sceneInbound && !w.wo.MediaUp {
 		r.fail("answered the caller before the user can be heard")
 	}
-	if w.scene == sceneInbound && !w.so[slot(w.m.Attempt)].Up {
+	if w.scene == sceneInbound && !r.pickedUp() {
 		r.fail("answered the caller before the phone was picked up")
 	}
 	switch w.scene {
@@ -142,7 +142,7 @@ func (r *runner) startBridge() {
 	var in, out bool
 	switch w.scene {
 	case sceneInbound:
-		in, out = w.wi.Up, w.so[slot(w.m.Attempt)].Up
+		in, out = w.wi.Up, r.pickedUp()
 	case sceneOutbound:
 		in, out = w.si.Up, w.wo.Up
 	case sceneClicked:
@@ -151,6 +151,15 @@ func (r *runner) startBridge() {
 	if !in || !out {
 		r.fail("bridged before both legs are up")
 	}
+}
+
+// pickedUp tells whether somebody has the user's call.
+func (r *runner) pickedUp() bool {
+	w := &r.w
+	if w.rel.Leg != 0 && w.m.Attempt == w.rel.Leg {
+		return w.rel.Up
+	}
+	return w.so[slot(w.m.Attempt)].Up
 }
 
 func (r *runner) stopBridge() {}
@@ -164,6 +173,15 @@ func (r *runner) swap(leg uint8, in bool) {
 	}
 	if !r.w.told200 {
 		r.fail("a transfer that is through and nobody was told")
+	}
+}
+
+func (r *runner) pickUp(leg uint8) {
+	switch {
+	case leg != r.w.rel.Leg || !r.w.rel.Up || r.w.rel.WantEnd:
+		r.fail("a phone that is not up has the call")
+	case r.w.scene != sceneInbound || r.w.m.Bridged:
+		r.fail("picked up what does not ring")
 	}
 }
 

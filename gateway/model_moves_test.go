@@ -91,6 +91,14 @@ var (
 		w.hand.Leg = 2
 		w.rel.dial(&r.ports[1])
 	}}
+	mPickup = move{name: named("another phone picks up"), free: true, do: func(r *runner, _ uint8) {
+		w := &r.w
+		w.budget.transfers--
+		w.lines[1] = line{phone: phoneTalking, rung: true, final: true}
+		w.rel = relief{Leg: 2, Plan: newPlan(1), dialled: dialled{Sent: true, Proceeding: true, Rung: true, Up: true}}
+		w.hand.Leg = 2
+		r.emit(newcomerUp{2})
+	}}
 	mTooLong = move{name: named("the new phone rings too long"), free: true, do: func(r *runner, _ uint8) { r.w.rel.hangup(NoAnswer, &r.ports[1]) }}
 
 	mHandled  = move{name: named("Meta handles the request"), do: func(r *runner, _ uint8) { r.cloudReplies(r.cloudTakes()) }}
@@ -236,6 +244,10 @@ func (r *runner) lineMoves(ms []move) []move {
 	}
 	if w.budget.transfers > 0 && w.m.Phase == Active && w.hand.Leg == 0 && w.lines[0].phone == phoneTalking && (w.rel.Leg == 0 || w.rel.Closed) {
 		ms = append(ms, mTransfer)
+	}
+	rings := (w.m.Phase == Dialing || w.m.Phase == Ringing) && w.scene == sceneInbound && w.m.Attempt == 1
+	if w.budget.transfers > 0 && rings && w.hand.Leg == 0 && w.lines[0].rung && w.lines[0].phone == phoneInvited && w.rel.Leg == 0 {
+		ms = append(ms, mPickup)
 	}
 	if w.hand.Leg != 0 && !w.rel.WantEnd && !w.rel.Up && w.lines[1].rung {
 		ms = append(ms, mTooLong)

@@ -90,6 +90,9 @@ var facts = []struct {
 	{"the next phone rings and nobody else is there", func(w *world) bool { return w.m.Phase == Active && w.hand.Left && w.rel.Rung }},
 	{"a transfer after whoever asked for it hung up", func(w *world) bool { return w.m.Bridged && w.m.Leaving == 0 && w.m.Caller == 2 && w.rel.Up }},
 	{"a transfer failed and the call goes on", func(w *world) bool { return w.m.Bridged && w.rel.Closed && w.m.Caller == 0 && w.m.Attempt == 1 }},
+	{"a call of a phone that picked up for another", func(w *world) bool {
+		return w.m.Bridged && w.m.Attempt == 2 && w.rel.Up && !w.so[0].Up && w.so[0].WantEnd
+	}},
 	{"a bridge over the second phone", func(w *world) bool { return w.m.Bridged && w.m.Attempt == 2 }},
 	{"accept repeated", func(w *world) bool { return w.wi.Accepts == 2 && w.wi.Up }},
 	{"accept waits for media", func(w *world) bool { return w.wi.PeerWait }},

@@ -290,6 +290,8 @@ func (s *theatre) startBridge()           { s.say("bridge start") }
 func (s *theatre) stopBridge()            { s.say("bridge stop") }
 func (s *theatre) swap(leg uint8, _ bool) { s.say("bridge to %d", leg) }
 
+func (s *theatre) pickUp(leg uint8) { s.say("sip %d has the call", leg) }
+
 func (s *theatre) drop(leg uint8, c Cause) {
 	if leg == 0 {
 		s.hangupFirst(c)

@@ -191,6 +191,17 @@ func (c *Call) swap(id uint8, in bool) {
 	c.noteTransfer(leg)
 }
 
+// pickUp takes down who has the call: a phone that picked it up for the one that
+// rings. It is told to hear and be heard with everybody else.
+func (c *Call) pickUp(id uint8) {
+	if leg, ok := c.out[id].(newcomer); ok {
+		leg.joined()
+		c.rec.Trunk, c.rec.To = c.handTrunk, leg.extension()
+		c.rec.SIPStatus, c.rec.Q850 = 200, 0
+		c.env.metrics.transfer(c.handTrunk, transferCompleted)
+	}
+}
+
 func (c *Call) noteTransfer(leg newcomer) {
 	if len(c.rec.Agents) == 0 && c.order.direction == inbound {
 		c.rec.Agents = []string{c.rec.To}

@@ -38,6 +38,9 @@ type Reason struct {
 	WAError string
 	Warning int    // of a refusal: a code of RFC 3261 section 20.43, which goes with Text; 0: none
 	Call    string // X-WA-Call, where the Session does not know it; "": none
+	// Elsewhere says that another phone has the call, so that this one has not
+	// missed it (RFC 3326 section 3.1).
+	Elsewhere bool
 }
 
 // Outgoing is a call to place.
@@ -84,8 +87,9 @@ type Incoming struct {
 	Headers     []Header
 	SDP         []byte // empty: the caller wants our offer
 	MaxForwards int    // what is left
-	// Replaces is the dialog whose place the call is to take (RFC 3891), which is
-	// up and of the same trunk; nil for all other calls.
+	// Replaces is the dialog whose place the call is to take (RFC 3891): one of the
+	// same trunk that is up, or that we began and that rings. nil for all other
+	// calls.
 	Replaces *Replaced
 }
 

@@ -225,6 +225,7 @@ func (c *Session) provisional(m *message) {
 	}
 	first := c.phase == phaseCalling
 	c.phase = phaseEarly
+	c.alerts(tag(m.get("To")))
 	ringing := m.status == 180 || m.status == 183
 	switch {
 	case c.wantEnd:
@@ -339,7 +340,7 @@ func (c *Session) tellState() {
 // again sends the INVITE once more.
 func (c *Session) again() {
 	c.attempt++
-	c.forks = nil
+	c.forks, c.ringing = nil, nil
 	c.phase = phaseCalling
 	c.choose()
 	c.send()

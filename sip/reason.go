@@ -42,6 +42,9 @@ func quote(s string) string {
 // fields returns the headers that carry a reason (RFC 3326, CONTRACT 3).
 func (r Reason) fields() []field {
 	var fs []field
+	if r.Elsewhere {
+		fs = append(fs, field{"Reason", `SIP;cause=200;text="Call completed elsewhere"`})
+	}
 	if r.Q850 > 0 {
 		value := "Q.850;cause=" + strconv.Itoa(r.Q850)
 		if text := printable(r.Text, maxText); text != "" {

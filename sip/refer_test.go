@@ -252,6 +252,47 @@ func TestInviteWithReplaces(t *testing.T) {
 	next[ByeDone](c.events)
 }
 
+// TestPickup: another phone may take the place of one that we ring, and that one
+// is told that it has missed nothing.
+func TestPickup(t *testing.T) {
+	d := newDesk(t)
+	c, e, invite := dial(t, d.s, d.peer, call())
+	replaces := func(theirs string) string {
+		return "Replaces: " + Replaces{CallID: invite.get("Call-ID"), ToTag: tag(invite.get("From")), FromTag: theirs}.String()
+	}
+	try := func(want string, lines ...string) {
+		t.Helper()
+		m := d.outside("INVITE", "v=0", lines...)
+		d.send(d.s.Addr("udp"), string(m.bytes()))
+		d.wantThat(want, func(a *message) bool { return a.get("Call-ID") == m.get("Call-ID") })
+	}
+	try("481", replaces("a")) // nobody rings yet
+	d.reply(invite, 180, "a")
+	next[Ringing](e)
+	try("481", replaces("b"))
+	d.reply(invite, 183, "b") // a fork
+	next[Ringing](e)
+	m := d.outside("INVITE", "v=0 here", replaces("b")+";early-only")
+	d.send(d.s.Addr("udp"), string(m.bytes()))
+	second := <-d.calls
+	if got := second.in.Replaces; got == nil || got.Call != "c1" || got.CallID != invite.get("Call-ID") {
+		t.Fatalf("it is to take the place of %+v", got)
+	}
+	second.Answer([]byte("v=0 ours"))
+	taken := d.wantThat("200", func(a *message) bool { return a.get("Call-ID") == m.get("Call-ID") })
+	d.follow(m, taken, "ACK", 1)
+	next[Acked](second.events)
+	c.Cancel(Reason{Q850: 16, Elsewhere: true})
+	cancel := d.want("CANCEL")
+	if got := cancel.all("Reason"); len(got) != 2 || !strings.HasPrefix(got[0], "SIP;cause=200;") || !strings.HasPrefix(got[1], "Q.850;cause=16") {
+		t.Errorf("the phone is told %q", got)
+	}
+	try("603", replaces("a")) // it rings no more
+	d.reply(cancel, 200, "a")
+	d.reply(invite, 487, "a")
+	next[Refused](e)
+}
+
 func TestReplacesIsChallengedAndOfTheTrunkOnly(t *testing.T) {
 	p, q := newPeer(t), newPeer(t)
 	other := trunkTo(q)

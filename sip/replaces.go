@@ -1,5 +1,7 @@
 package sip
 
+import "slices"
+
 // gotReplacing is an INVITE that is to take the place of this Session's far end.
 type gotReplacing struct {
 	m        *message
@@ -42,10 +44,14 @@ func (s *Server) takeReplacing(t *trunk, m *message, fl flow) {
 var notReplaced = Reason{Q850: 21, Text: "nothing to be replaced", WAError: "not_allowed"}
 
 // replacing shows the INVITE to the owner of the call, if the dialog that it
-// names is one that talks.
+// names is one that talks, or a phone that we ring and another picks up for.
 func (c *Session) replacing(in gotReplacing) {
 	status := 0
 	switch {
+	case c.phase == phaseEarly && slices.Contains(c.ringing, in.replaces.FromTag):
+		if c.wantEnd {
+			status = 603
+		}
 	case c.dialog == nil || c.phase == phaseOffered || c.dialog.remoteTag() != in.replaces.FromTag:
 		status = 481 // RFC 3891: an early dialog that it began is none to be replaced
 	case c.phase == phaseUnacked:
@@ -60,5 +66,12 @@ func (c *Session) replacing(in gotReplacing) {
 		c.s.metrics.invite(outbound, c.trunk.cfg.Name, status)
 		return
 	}
-	c.s.incomingCall(in.trunk, in.m, in.tx, &Replaced{Call: c.call, CallID: c.dialog.CallID})
+	c.s.incomingCall(in.trunk, in.m, in.tx, &Replaced{Call: c.call, CallID: c.CallID()})
+}
+
+// alerts notes an early dialog, by the far end's tag.
+func (c *Session) alerts(to string) {
+	if to != "" && len(c.ringing) < maxForks && !slices.Contains(c.ringing, to) {
+		c.ringing = append(c.ringing, to)
+	}
 }

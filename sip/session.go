@@ -57,6 +57,7 @@ type Session struct {
 	cancelAt bool             // a CANCEL has left
 	ack      []byte           // of the 2xx, to be sent again for every repeat
 	forks    map[string]*fork // by the far end's tag
+	ringing  []string         // the tags of all early dialogs
 
 	// The INVITE that we got.
 	uas   *serverTx

@@ -211,6 +211,33 @@ func TestReplacedByThePBX(t *testing.T) {
 	wantSteadyAtCustomer(t, customer)
 }
 
+// TestPickup: a colleague picks up for the phone that rings, by the PBX or by a
+// key beside its lamp.
+func TestPickup(t *testing.T) {
+	r, ctx := rigged(t, rig.Options{})
+	r.PBX.Handle(desks(map[string]faketrunk.Script{"600": faketrunk.NoAnswer()}))
+	customer, err := r.Meta.Call(ctx, fakemeta.CallOptions{Sound: deskTones})
+	must(t, err)
+	rings, err := r.PBX.Next(ctx)
+	must(t, err)
+	must(t, rings.Wait(ctx, faketrunk.Rung))
+	picks := replaceWith(ctx, t, r, rings, "601", secondTone)
+	must(t, picks.Wait(ctx, faketrunk.Up))
+	must(t, rings.Wait(ctx, faketrunk.Cancelled))
+	if why := rings.Reason(); !strings.HasPrefix(why, "SIP;cause=200") {
+		t.Errorf("the phone that rang is told %q", why)
+	}
+	both(ctx, t, customer, picks, secondTone)
+	must(t, picks.Hangup(ctx))
+	must(t, customer.Wait(ctx, fakemeta.Ended))
+	rec := recordOf(t, settled(ctx, t, r), customer)
+	wantRecord(t, rec, "hangup", "pbx")
+	if rec.To != "601" || rec.SIPStatus != 200 || rec.Transfers != 0 || len(rec.Agents) != 0 {
+		t.Errorf("record is %+v", rec)
+	}
+	wantSteadyAtCustomer(t, customer)
+}
+
 func replaceWith(ctx context.Context, t *testing.T, r *rig.Rig, instead *faketrunk.Call, ext string, freq float64) *faketrunk.Call {
 	t.Helper()
 	c, err := r.PBX.Dial(ctx, faketrunk.Outgoing{

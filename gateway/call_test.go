@@ -147,7 +147,7 @@ func TestCustomerHangsUpWhileItRings(t *testing.T) {
 
 func TestPreAcceptIsLost(t *testing.T) {
 	rehearse(t, onePhone, func(s *rehearsal) {
-		s.graph.results["pre_accept:sdp"] = []error{whatsapp.ErrUnknown, whatsapp.ErrUnknown}
+		s.graph.results["pre_accept:sdp"] = manyUnknown(100)
 		s.audio.connect = false
 		s.start()
 		phone := s.dialled()
@@ -161,6 +161,41 @@ func TestPreAcceptIsLost(t *testing.T) {
 		s.customerHangsUp()
 		phone.notify(sip.ByeDone{})
 		s.ended(Hangup, "customer")
+	})
+}
+
+// TestMetaIsBroken: as soon as that is known no phone rings on for a customer
+// who cannot be connected.
+func TestMetaIsBroken(t *testing.T) {
+	for why, want := range map[whatsapp.Barred]Cause{whatsapp.BarredFailing: APIDown, whatsapp.BarredThrottled: Limited} {
+		rehearse(t, onePhone, func(s *rehearsal) {
+			barred := &whatsapp.BarredError{Why: why, Wait: time.Minute}
+			budget := &whatsapp.BarredError{Why: whatsapp.BarredBudget}
+			s.graph.results["pre_accept:sdp"] = []error{whatsapp.ErrUnknown, budget, budget, barred}
+			s.start()
+			phone := s.dialled()
+			phone.notify(sip.Ringing{Status: 180})
+			time.Sleep(10 * time.Second)
+			s.saw("the phone stops", "begin", "save sip:10.0.0.1", "INVITE sip:10.0.0.1 600",
+				"pre_accept:sdp", "pre_accept:sdp", "pre_accept:sdp", "pre_accept:sdp", "CANCEL sip:10.0.0.1", "terminate")
+			phone.notify(sip.Refused{Status: 487})
+			s.ended(want, "gateway")
+		})
+	}
+}
+
+// TestMetaIsKnownToBeBroken: nothing was asked of Meta for the call, so it is
+// rejected.
+func TestMetaIsKnownToBeBroken(t *testing.T) {
+	rehearse(t, onePhone, func(s *rehearsal) {
+		s.graph.results["pre_accept:sdp"] = []error{&whatsapp.BarredError{Why: whatsapp.BarredFailing, Wait: time.Second}}
+		s.start()
+		phone := s.dialled()
+		phone.notify(sip.Ringing{Status: 180})
+		synctest.Wait()
+		s.saw("no phone rings on", "begin", "save sip:10.0.0.1", "INVITE sip:10.0.0.1 600", "pre_accept:sdp", "reject", "CANCEL sip:10.0.0.1")
+		phone.notify(sip.Refused{Status: 487})
+		s.ended(APIDown, "gateway")
 	})
 }
 

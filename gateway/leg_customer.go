@@ -22,6 +22,7 @@ type waEgress struct {
 	call  *Call
 	table graphEgress
 	made  *madePeer
+	asked time.Time // when connect was to be sent
 }
 
 func newWAEgress(c *Call, id uint8) *waEgress {
@@ -39,7 +40,9 @@ func (l *waEgress) wait(t legTimer, nth uint8) {
 		pause = l.call.env.cfg.Media.SetupTimeout
 	case retryTimer:
 		pause = max(pause, l.call.throttled())
-	case acceptTimer, adoptTimer:
+	case adoptTimer: // of the time that the PBX waits anyhow
+		pause = min(pause, max(askLimit-l.call.now.Sub(l.asked), 0))
+	case acceptTimer:
 	}
 	l.call.after(pause, legTimeout{of(l.table.Leg), t})
 }
@@ -61,6 +64,7 @@ func (l *waEgress) request(r graphReq) {
 	g := c.env.graph(c.order.number.Name)
 	switch r {
 	case reqConnect:
+		l.asked = c.now
 		hold := codecOf(c.in.audio())
 		c.do(connectRest, func(ctx context.Context) input { return l.connect(ctx, g, hold) })
 	case reqTerminate:

@@ -5,7 +5,7 @@ package gateway
 type graphIngress struct {
 	Busy       graphReq // the request on its way
 	Next       graphReq // the request that waits to be sent again
-	Tries      uint8    // how often the end request was sent again
+	Tries      uint8    // how often the request was sent again
 	SkipPre    bool     // by config: no pre_accept
 	WantAnswer bool
 	WantEnd    bool
@@ -14,7 +14,7 @@ type graphIngress struct {
 	Told       bool // Meta has our answer, so media may come up before accept
 	MediaUp    bool // our peer connection is up
 	PeerWait   bool // accept waits for that
-	Repeated   bool // pre_accept was sent twice
+	Repeated   bool // pre_accept was sent before
 	Accepts    uint8
 	Late       bool // accept's time is over
 	Up         bool // accept was confirmed
@@ -49,7 +49,7 @@ func (l *graphIngress) hangup(p graphPort) {
 	}
 	l.WantEnd = true
 	l.PeerWait = false
-	l.Next = noReq
+	l.Next, l.Tries = noReq, 0
 	if l.Busy == noReq {
 		l.requestEnd(p)
 	}
@@ -138,7 +138,8 @@ func (l *graphIngress) prepared(rep graphReply, p graphPort) {
 }
 
 // preAccepted: pre_accept is optional by the protocol, so a failure of the
-// moment is not the end.
+// moment is not the end. It is asked for again as long as the phone rings, until
+// it works or Meta counts as broken: then no phone rings on in vain.
 func (l *graphIngress) preAccepted(rep graphReply, p graphPort) {
 	l.Told = rep.Result == resultOK
 	switch {
@@ -148,12 +149,16 @@ func (l *graphIngress) preAccepted(rep graphReply, p graphPort) {
 		p.emit(callerFailed{rep.or(APIError)}) // accept would meet the same
 	case l.WantAnswer:
 		l.accept(p)
-	case (rep.Result == resultTemporary || rep.Result == resultUnknown) && !l.Repeated:
+	case rep.Result == resultTemporary, rep.Result == resultUnknown:
 		l.Repeated = true
 		l.Next = reqPreAccept
-		p.wait(retryTimer, 0)
+		p.wait(retryTimer, l.Tries)
+		l.Tries = min(l.Tries+1, longestPre)
 	}
 }
+
+// longestPre is where the row of pauses of pre_accept stays.
+const longestPre = 3
 
 // accept waits for our peer connection where that can come up: the first
 // packets after accept are the user's first impression.

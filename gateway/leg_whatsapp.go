@@ -321,7 +321,7 @@ func resultOf(r graphReq, err error) graphReply {
 	case r == reqPrepare, errors.As(err, &notMade{}):
 		return graphReply{resultHopeless, MediaFailed}
 	case errors.As(err, &barred) && barred.Why == whatsapp.BarredBudget:
-		return graphReply{resultRefused, APIDown}
+		return graphReply{resultTemporary, APIDown}
 	case errors.As(err, &barred):
 		return graphReply{resultBarred, causeOfBarred(barred)}
 	case r == reqConnect && errors.Is(err, whatsapp.ErrUnknown):

@@ -90,7 +90,7 @@ func TestPreAcceptFails(t *testing.T) {
 	rs := troubled(ctx, t, r)
 	for _, x := range all {
 		wantRecord(t, recordOf(t, rs, x.customer), "hangup", "customer")
-		if n := count(verbs(r, x.customer), "pre_accept"); n > 2 {
+		if n := count(verbs(r, x.customer), "pre_accept"); n > 3 { // the budget of a number with little to do
 			t.Errorf("%s: asked %d times", x.name(), n)
 		}
 		if n := count(verbs(r, x.customer), "accept"); n < 1 || n > 2 {

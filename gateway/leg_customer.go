@@ -11,9 +11,10 @@ import (
 )
 
 const (
-	askLimit    = 5 * time.Second // connect; after that its effect is unknown
-	applyLimit  = 3 * time.Second // the customer's session description into our peer
-	offerLimit  = 2 * time.Second // our own
+	askLimit    = 4500 * time.Millisecond // connect; after that its effect is unknown
+	tellLimit   = 4800 * time.Millisecond // until the PBX is told so
+	applyLimit  = 3 * time.Second         // the customer's session description into our peer
+	offerLimit  = 2 * time.Second         // our own
 	connectRest = askLimit + offerLimit
 )
 
@@ -41,7 +42,7 @@ func (l *waEgress) wait(t legTimer, nth uint8) {
 	case retryTimer:
 		pause = max(pause, l.call.throttled())
 	case adoptTimer: // of the time that the PBX waits anyhow
-		pause = min(pause, max(askLimit-l.call.now.Sub(l.asked), 0))
+		pause = min(pause, max(tellLimit-l.call.now.Sub(l.asked), 0))
 	case acceptTimer:
 	}
 	l.call.after(pause, legTimeout{of(l.table.Leg), t})

@@ -234,7 +234,7 @@ func (c *Client) do(ctx context.Context, client *http.Client, a action, method, 
 		trace(ctx, x)
 		return nil, fmt.Errorf("%s call: %w", a, err)
 	}
-	answer, err := c.exchange(ctx, client, url, &x)
+	answer, err := c.exchange(ctx, client, a, url, &x)
 	x.Done, x.Err = time.Now(), err
 	c.guard.leave(passed, err)
 	if c.told != nil {
@@ -278,7 +278,7 @@ func pathOf(full string) string {
 
 // exchange makes the request of x, notes in it what came, and returns the body
 // of a good answer.
-func (c *Client) exchange(ctx context.Context, client *http.Client, url string, x *Exchange) ([]byte, error) {
+func (c *Client) exchange(ctx context.Context, client *http.Client, a action, url string, x *Exchange) ([]byte, error) {
 	var sent atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		// The transport asks for another connection only when nothing was
@@ -309,8 +309,10 @@ func (c *Client) exchange(ctx context.Context, client *http.Client, url string, 
 	if resp.StatusCode/100 != 2 {
 		return nil, parseError(resp.StatusCode, resp.Header, answer, time.Now())
 	}
-	if err != nil {
-		// Meta has accepted; only Connect needs the words, and will miss them.
+	switch {
+	case err != nil && a.tells():
+		return nil, fmt.Errorf("%w: read answer: %w", ErrUnknown, err)
+	case err != nil: // Meta has accepted, and nobody needs the words
 		c.log.Debug("graph answer cut short", slog.Any("error", err))
 	}
 	if words := bytes.TrimSpace(answer); len(words) > 0 && words[0] != '{' {

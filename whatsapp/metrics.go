@@ -48,6 +48,10 @@ var actionNames = [actions]string{
 
 func (a action) String() string { return actionNames[a] }
 
+// tells says that the words of a good answer are needed, and not only that it
+// is good.
+func (a action) tells() bool { return a == actConnect || a == actAsk || a == actPermissions }
+
 // result is the outcome label of a request.
 type result uint8
 

@@ -44,6 +44,15 @@ func must(t *testing.T, err error) {
 	}
 }
 
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
 // answering lets every phone answer after that time.
 func answering(after time.Duration) func(*faketrunk.Message) faketrunk.Script {
 	return func(*faketrunk.Message) faketrunk.Script { return faketrunk.Answer(after) }

@@ -45,6 +45,14 @@ func (b *breaker) stoppedFor(now time.Duration) time.Duration {
 	return max(b.next-now, 0)
 }
 
+// why is what bars requests as long as it is not closed.
+func (b *breaker) why() *BarredError {
+	if b.throttled {
+		return &BarredError{Why: BarredThrottled}
+	}
+	return &BarredError{Why: BarredFailing}
+}
+
 // enter lets a request through that nothing stops, and returns its turn.
 func (b *breaker) enter(now time.Duration) (turn uint64) {
 	if b.state != breakerClosed { // a probe

@@ -139,8 +139,12 @@ func (g *guard) enter(a action, again bool) (ticket, error) {
 	if again {
 		all, extra := g.budget.sum(now)
 		if allowed := max((all-extra)/extraShare, extraLeast); extra >= allowed {
-			g.barred[t.class][BarredBudget].Inc()
-			return t, &BarredError{Why: BarredBudget}
+			err := g.breakers[t.class].why()
+			if g.breakers[t.class].state == breakerClosed {
+				err.Why = BarredBudget
+			}
+			g.barred[t.class][err.Why].Inc()
+			return t, err
 		}
 		g.repeats.Inc()
 		g.budget.add(now, 1, 1)
@@ -154,13 +158,12 @@ func (g *guard) enter(a action, again bool) (ticket, error) {
 func (g *guard) stops(c class, now time.Duration) *BarredError {
 	b := &g.breakers[c]
 	wait := b.stoppedFor(now)
-	switch {
-	case wait == 0:
+	if wait == 0 {
 		return nil
-	case b.throttled:
-		return &BarredError{Why: BarredThrottled, Wait: wait}
 	}
-	return &BarredError{Why: BarredFailing, Wait: wait}
+	err := b.why()
+	err.Wait = wait
+	return err
 }
 
 // reachable says whether a request of the class would be let through.

@@ -182,6 +182,30 @@ func TestThrottle(t *testing.T) {
 	})
 }
 
+// What may not be repeated does not find out either whether Meta works again.
+func TestNoBudgetForProbes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := testGuard()
+		for range extraLeast {
+			if _, err := g.enter(actAccept, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := g.enter(actAccept, true)
+		if why(t, err) != BarredBudget {
+			t.Error(err)
+		}
+		broken(g, actAccept)
+		time.Sleep(probeEvery)
+		if _, err = g.enter(actAccept, true); why(t, err) != BarredFailing {
+			t.Error(err)
+		}
+		if _, err = g.enter(actAccept, false); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Ends are made whatever happens.
 func TestEndsAreNeverBarred(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

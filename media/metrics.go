@@ -1,6 +1,10 @@
 package media
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // side is the label that tells the legs apart.
 type side string
@@ -35,6 +39,7 @@ type sideMetrics struct {
 	silent    prometheus.Counter // calls that were answered and never heard
 	first     prometheus.Observer
 	jitter    prometheus.Observer
+	trip      prometheus.Observer
 	mos       prometheus.Observer
 	dropped   drops
 }
@@ -51,6 +56,13 @@ type drops struct {
 	surplus     prometheus.Counter // more audio than time: a burst, or a fast clock
 	unsent      prometheus.Counter // the network refused it
 	closed      prometheus.Counter // came before the gate opened or after it closed
+}
+
+// ended notes the round trip of a leg that is over; zero: nobody knows it.
+func (m *sideMetrics) ended(trip time.Duration) {
+	if trip > 0 {
+		m.trip.Observe(trip.Seconds())
+	}
 }
 
 // newMetrics registers the metrics of media; a nil registerer keeps them to
@@ -84,6 +96,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	jitter := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "wagate_media_jitter_seconds", Help: "Interarrival jitter of a leg at its end.",
 		Buckets: []float64{0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16},
+	}, []string{"side"})
+	trip := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "wagate_media_round_trip_seconds", Help: "Round trip of a leg at its end, by RTCP, else by ICE.",
+		Buckets: []float64{0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1},
 	}, []string{"side"})
 	mos := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "wagate_media_mos", Help: "Estimated listening quality of a leg, by the E-model.",
@@ -119,7 +135,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "wagate_dtls_seconds", Help: "Of the DTLS handshake.", Buckets: setup,
 		}),
 	}
-	reg.MustRegister(packets, lost, late, dropped, concealed, silent, first, jitter, mos,
+	reg.MustRegister(packets, lost, late, dropped, concealed, silent, first, jitter, trip, mos,
 		m.lateTicks, m.lateness, m.cpu, m.economy, m.overloaded, m.ports, m.portsInUse, m.ice, m.dtls)
 	resolve := func(s side) *sideMetrics {
 		name := string(s)
@@ -133,6 +149,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			silent:    silent.WithLabelValues(name),
 			first:     first.WithLabelValues(name),
 			jitter:    jitter.WithLabelValues(name),
+			trip:      trip.WithLabelValues(name),
 			mos:       mos.WithLabelValues(name),
 			dropped: drops{
 				stranger:    reason("stranger"),

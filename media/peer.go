@@ -234,6 +234,7 @@ func (p *Peer) Close() error {
 	p.wg.Wait()
 	p.hold.attach(nil)
 	p.receiver.close()
+	p.engine.metrics.whatsapp.ended(p.Stats().RoundTrip)
 	p.engine.remove(p, claimed)
 	if own != nil && own != p.engine.shared {
 		return own.close()

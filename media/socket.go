@@ -258,6 +258,7 @@ func (s *Socket) Close() error {
 	s.wg.Wait()
 	s.hold.attach(nil)
 	s.receiver.close()
+	s.engine.metrics.sip.ended(s.Stats().RoundTrip)
 	s.engine.ports.giveBack(s.pair)
 	return nil
 }

@@ -447,12 +447,14 @@ func (a *Audio) reports() {
 			}
 			continue
 		}
-		_, err = rtcp.Unmarshal(buf[:n])
+		now := time.Now()
+		list, err := rtcp.Unmarshal(buf[:n])
 		a.mu.Lock()
 		if err != nil {
 			a.books.strange++
 		} else {
 			a.books.rtcp++
+			a.books.told.note(list, a.out.ssrc, now)
 		}
 		a.mu.Unlock()
 	}

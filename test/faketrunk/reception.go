@@ -25,6 +25,7 @@ type Reception struct {
 	P99Pause       time.Duration // 99 of 100 pauses are not longer, in steps of 1 ms
 	Strange        int           // not RTP, or a payload type that was not agreed on
 	RTCP           int
+	Told           Told
 }
 
 // books are the running form of a Reception.
@@ -32,6 +33,7 @@ type books struct {
 	packets, missing, duplicates, reordered int
 	sequenceJumps, timestampJumps           int
 	strange, rtcp                           int
+	told                                    told
 	ssrcs                                   []uint32
 	payloads                                map[uint8]int
 	sources                                 []netip.AddrPort
@@ -146,7 +148,7 @@ func (a *Audio) Reception() Reception {
 		Packets: b.packets, Missing: b.missing, Duplicates: b.duplicates, Reordered: b.reordered,
 		SSRCs: slices.Clone(b.ssrcs), SequenceJumps: b.sequenceJumps, TimestampJumps: b.timestampJumps,
 		Payloads: maps.Clone(b.payloads), Sources: slices.Clone(b.sources), First: b.first, Last: b.last,
-		LongestPause: b.longest, Strange: b.strange, RTCP: b.rtcp,
+		LongestPause: b.longest, Strange: b.strange, RTCP: b.rtcp, Told: b.told.Told,
 	}
 	left := (b.packets - 1) / 100
 	for ms := len(b.pauses) - 1; ms >= 0; ms-- {

@@ -131,7 +131,10 @@ func (a *Audio) report() {
 	ntp := uint64(now.Unix()+epoch)<<32 | uint64(now.Nanosecond())<<32/uint64(time.Second)
 	sr := &rtcp.SenderReport{SSRC: a.out.ssrc, NTPTime: ntp, RTPTime: a.out.ts, PacketCount: a.out.packets, OctetCount: a.out.bytes}
 	if a.books.packets > 0 {
-		sr.Reports = []rtcp.ReceptionReport{{SSRC: a.books.ssrc, TotalLost: uint32(max(a.books.missing, 0)), LastSequenceNumber: a.books.highest}}
+		id, delay := a.books.told.last(now)
+		sr.Reports = []rtcp.ReceptionReport{{
+			SSRC: a.books.ssrc, TotalLost: uint32(max(a.books.missing, 0)), LastSequenceNumber: a.books.highest, LastSenderReport: id, Delay: delay,
+		}}
 	}
 	b, err := rtcp.Marshal([]rtcp.Packet{sr, rtcp.NewCNAMESourceDescription(a.out.ssrc, "phone")})
 	if err != nil {

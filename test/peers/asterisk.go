@@ -165,7 +165,7 @@ const asteriskModules = `
 	res_pjsip_refer res_pjsip_registrar res_pjsip_rfc3326 res_pjsip_sdp_rtp res_pjsip_maintenance
 	res_rtp_asterisk res_srtp res_musiconhold chan_pjsip
 	bridge_builtin_features bridge_builtin_interval_features bridge_holding bridge_simple bridge_softmix bridge_native_rtp
-	codec_alaw codec_ulaw codec_g722 codec_resample codec_a_mu format_pcm format_wav
+	codec_alaw codec_ulaw codec_g722 codec_opus_open_source codec_resample codec_a_mu res_format_attr_opus format_pcm format_wav
 	pbx_config app_dial app_queue app_read app_playback app_stack app_verbose app_transfer app_echo
 	func_callerid func_cdr func_channel func_logic func_strings func_hangupcause
 `

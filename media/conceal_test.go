@@ -69,21 +69,3 @@ func TestConcealingNothingIsSilent(t *testing.T) {
 		t.Errorf("level %.0f out of nothing", p)
 	}
 }
-
-func TestEstimatedQuality(t *testing.T) {
-	clean := estimateMOS(PCMA, 0, 0)
-	if clean < 4.2 || clean > 4.5 {
-		t.Errorf("clean A-law is %.2f", clean)
-	}
-	last := clean
-	for _, loss := range []float64{0.01, 0.05, 0.1, 0.3, 1} {
-		got := estimateMOS(PCMA, loss, 0)
-		if got >= last || got < 1 {
-			t.Errorf("loss %v gives %.2f after %.2f", loss, got, last)
-		}
-		last = got
-	}
-	if late := estimateMOS(Opus, 0, pbxDelayMax); late >= estimateMOS(Opus, 0, 0) {
-		t.Error("delay costs nothing")
-	}
-}

@@ -33,6 +33,10 @@ type output struct {
 	early   bool      // one is being made
 
 	concealed time.Duration
+	missing   uint64 // packets that were lost
+	gaps      uint64 // rows of them
+	repaired  uint64 // of them, those that the next packet brought back
+	uncopied  int    // packets since the last one with a copy of the one before
 }
 
 // digitIn remembers the digit that is coming in.
@@ -52,7 +56,8 @@ const guessAfter = 50 * time.Millisecond
 const (
 	maxPacket    = 200 * time.Millisecond // of G.711 and G.722 in one packet, RFC 3551 section 4.2
 	maxPCM       = wideRate * int(maxPacket/time.Millisecond) / 1000
-	maxConcealed = 5 // frames for one gap; a longer one is silence
+	maxConcealed = 5   // frames for one gap; a longer one is silence
+	copiesLately = 100 // packets without a copy until the far end is taken to send none
 )
 
 // attach sets sink and format and forgets audio that waited for the old ones.
@@ -151,6 +156,9 @@ func (o *output) emitAudio(s *slot, now time.Time) bool {
 			return true
 		}
 		o.toc[0] = s.payload[0] &^ 3
+		if o.uncopied++; opusRedundant(s.payload) {
+			o.uncopied = 0
+		}
 		if o.want.Codec == Opus && duration == frameTime && len(o.queue) == 0 && s.payload[0]&opusStereo == 0 {
 			o.push(Frame{Kind: Audio, Codec: Opus, Payload: s.payload, Timestamp: s.stamp, Duration: duration}, now)
 			return true
@@ -235,7 +243,10 @@ func (o *output) conceal(next *slot, missing int64, now time.Time) {
 		return
 	}
 	o.stamp += o.ticks
-	o.gap++
+	o.missing++
+	if o.gap++; o.gap == 1 {
+		o.gaps++
+	}
 	o.metrics.concealed.Add(float64(o.packetTime()) / float64(frameTime))
 	o.concealed += o.packetTime()
 	switch {
@@ -296,10 +307,15 @@ func (o *output) concealOne(next *slot, last bool, now time.Time) {
 		n := int(o.ticks) * o.opus.rate / int(Opus.clock())
 		pcm := o.pcm[:n:n] // the decoder fills the capacity
 		var err error
-		if last && opusRedundant(next.payload) {
+		redundant := last && opusRedundant(next.payload)
+		if redundant {
 			err = o.opus.DecodeFEC(next.payload, pcm)
 		} else {
 			err = o.opus.DecodePLC(pcm)
+		}
+		// Where there are copies, one is missing where there was nothing to say.
+		if redundant || last && o.uncopied < copiesLately {
+			o.repaired++
 		}
 		if err == nil {
 			o.frames(pcm, o.opus.rate, now)

@@ -51,6 +51,7 @@ func newReceiver(p *pacer, m *sideMetrics, maxDelay time.Duration) *receiver {
 	r := &receiver{metrics: m, first: make(chan struct{})}
 	r.delays.limit = maxDelay
 	r.out.metrics = m
+	r.out.uncopied = copiesLately
 	r.task = p.task(r.tick)
 	return r
 }
@@ -340,7 +341,12 @@ func (r *receiver) mos() float64 {
 		return 0
 	}
 	lost := uint64(r.past.lost+r.source.lost()) + r.late
-	return estimateMOS(r.out.codec, float64(lost)/float64(r.packets+lost), r.delays.target)
+	all, repaired := float64(r.packets+lost), min(r.out.repaired, lost)
+	q := receptionQuality{lost: float64(lost-repaired) / all, repaired: float64(repaired) / all, delay: r.delays.target}
+	if r.out.gaps > 0 {
+		q.burst = float64(r.out.missing) / float64(r.out.gaps)
+	}
+	return estimateMOS(r.out.codec, q)
 }
 
 // observe puts the leg's quality into the metrics when it ends.

@@ -29,7 +29,8 @@ type rough struct {
 	net                impair.Network
 	seed               uint64
 	calm, rough, after time.Duration
-	keys               string // pressed one after the other while it is rough
+	keys               string      // pressed one after the other while it is rough
+	sound              tone.Reader // nil: a buzz
 }
 
 // roughResult is what was done to the packets and what the other far end got.
@@ -213,7 +214,10 @@ func (c *rough) play(t *testing.T) *roughResult {
 	s := testSender(t, p, m, c.to, w.write)
 	f := &far{
 		stream: stream{codec: c.from, number: uint16(c.seed * 7919), stamp: uint32(c.seed * 104729), ssrc: 5},
-		sound:  buzz(narrowRate), opus: farEncoder(t, !c.plain),
+		sound:  c.sound, opus: farEncoder(t, !c.plain),
+	}
+	if f.sound == nil {
+		f.sound = buzz(narrowRate)
 	}
 	first := f.stamp
 	r := newReceiver(p, m.whatsapp, peerDelayMax)

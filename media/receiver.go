@@ -116,6 +116,7 @@ func (r *receiver) close() {
 		return
 	}
 	r.closed = true
+	r.countLost()
 	r.observe()
 	r.out.attach(nil, Format{})
 	r.buffer.clear()

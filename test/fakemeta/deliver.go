@@ -129,7 +129,7 @@ func (s *Server) attempt(body []byte, hooks []hook, n int, forged bool) bool {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.opts.HookTimeout)
 	defer cancel()
-	secret := s.opts.AppSecret
+	secret := s.appSecret()
 	if forged {
 		secret = "not the " + secret
 	}
@@ -172,5 +172,5 @@ func Sign(secret string, body []byte) string {
 // Inject posts a body as it is, signed correctly: what Meta never sends, or
 // sends about others.
 func (s *Server) Inject(ctx context.Context, body []byte) (status int, err error) {
-	return s.postOnce(ctx, body, Sign(s.opts.AppSecret, body))
+	return s.postOnce(ctx, body, Sign(s.appSecret(), body))
 }

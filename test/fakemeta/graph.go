@@ -154,8 +154,8 @@ func (s *Server) authorise(r *http.Request, number *Number, id string) *graphErr
 		return &graphError{status: http.StatusUnauthorized, code: 0, message: "An access token is required to request this resource."}
 	}
 	known := false
-	for _, n := range s.opts.Numbers {
-		known = known || n.Token == token
+	for i := range s.opts.Numbers {
+		known = known || s.opens(token, &s.opts.Numbers[i])
 	}
 	switch {
 	case !known:
@@ -165,7 +165,7 @@ func (s *Server) authorise(r *http.Request, number *Number, id string) *graphErr
 			status: http.StatusBadRequest, code: 100, subcode: 33,
 			message: "Unsupported post request. Object with ID '" + id + "' does not exist, cannot be loaded due to missing permissions, or does not support this operation",
 		}
-	case number.Token != token:
+	case !s.opens(token, number):
 		return &graphError{status: http.StatusForbidden, code: 10, message: "(#10) Application does not have permission for this action"}
 	}
 	return nil

@@ -39,6 +39,8 @@ type Server struct {
 	mu      sync.Mutex
 	closed  bool
 	hookURL string
+	secret  string   // signs the webhooks
+	tokens  []string // of the first number
 	calls   map[string]*Customer
 	order   []string      // ids, oldest first
 	quiet   chan struct{} // closed and replaced when a call ends
@@ -61,6 +63,7 @@ func New(o Options) (*Server, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
 		opts: o, listener: ln, cert: cert, print: sum, ctx: ctx, cancel: cancel, hookURL: o.WebhookURL,
+		secret: o.AppSecret, tokens: []string{o.Token},
 		requests: newBook[Request](o.Keep), deliveries: newBook[Delivery](o.Keep), violations: newBook[Violation](o.Keep),
 		calls: map[string]*Customer{}, quiet: make(chan struct{}), people: newPeople(), ledger: newLedger(o.Keep),
 	}

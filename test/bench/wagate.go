@@ -24,6 +24,7 @@ type wagate struct {
 	opus     string // complexity and fec as in the configuration
 	pairing  pairing
 	capacity int // limits.calls
+	limit    int // limits.cpu
 
 	proc    *process
 	dir     string
@@ -128,9 +129,9 @@ trunks:
   - {name: pbx, targets: ["sip:%[10]s"], codecs: [%[11]s], options_interval: 0s, max_calls: 10000, max_cps: 1000}
 routes:
   - {name: support, direction: inbound, match: {number: support}, trunk: pbx, to: "600"}
-limits: {calls: %[12]d}
+limits: {calls: %[12]d, cpu: %[13]d}
 `, filepath.Join(w.dir, "data"), ports[0], ports[1], w.meta.url(), numberID, numbers, ports[2], w.opus, ports[3],
-		w.pbx.addr(), w.pairing.phone.name, w.capacity)
+		w.pbx.addr(), w.pairing.phone.name, w.capacity, w.limit)
 }
 
 // errRefused says that the gateway turned a call away.

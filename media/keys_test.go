@@ -62,9 +62,7 @@ func TestSealedPackets(t *testing.T) {
 			t.Fatal(err)
 		}
 		sealed := append([]byte(nil), w.last...)
-		var plain [maxDatagram]byte
-		var packet rtp.Packet
-		take := func(b []byte) { p.readPacket(append([]byte(nil), b...), plain[:0], &packet) }
+		take := func(b []byte) { p.take(append([]byte(nil), b...)) }
 
 		forged := append([]byte(nil), sealed...)
 		forged[len(forged)-1] ^= 1
@@ -112,11 +110,9 @@ func TestAllocsOfSendAndReceive(t *testing.T) {
 		q.keys.Store(far)
 		q.receiver = newReceiver(newTestPacer(t), q.engine.metrics.whatsapp, peerDelayMax)
 		q.receiver.accept(111, Opus)
-		var plain [maxDatagram]byte
-		var packet rtp.Packet
 		both := func() {
 			send()
-			q.readPacket(w.last, plain[:0], &packet)
+			q.take(w.last)
 		}
 		for range 200 {
 			both()

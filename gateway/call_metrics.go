@@ -14,7 +14,6 @@ import (
 type callState struct {
 	rec   store.Record
 	phase Phase
-	tried bool                      // to reach the callee
 	audio map[string]media.Endpoint // by side, once made
 }
 
@@ -30,14 +29,7 @@ func (c *Call) audio() map[string]media.Endpoint {
 }
 
 func (c *Call) state() *callState {
-	return &callState{rec: c.rec, phase: c.m.Phase, tried: c.m.Attempt > 0, audio: c.audio()}
-}
-
-// passing says of a call that an agent dials that it has not got beyond our
-// rules. Others may ask.
-func (c *Call) passing() bool {
-	o := c.order
-	return o.direction == outbound && !o.summoned && o.refuse == NoCause && !c.view.Load().tried
+	return &callState{rec: c.rec, phase: c.m.Phase, audio: c.audio()}
 }
 
 // publish shows the state of the call, and keeps the gauge of phases true.

@@ -66,20 +66,40 @@ func (g *Gateway) awaited(o order) error {
 	return g.permissions.noted(ctx, o.number, o.user.Callee(), time.Now())
 }
 
-// passed looks after the callbacks that had to wait for a call with the customer
-// which was only being refused: a grant comes while the agent hears why, or while
-// the refusal is on its way.
+// passed looks after the callbacks that had to wait for a call with the
+// customer: a grant comes while an agent hears why not, or while the customer
+// talks to somebody else.
 func (g *Gateway) passed(c *Call) {
-	if !c.passing() || !g.calling.Load() || !g.current.Load().cfg.Permissions.Callback {
+	if !g.calling.Load() || !g.current.Load().cfg.Permissions.Callback {
 		return
 	}
 	g.beside(func() {
 		contain(g.metrics, g.log, func() {
-			if g.awaited(c.order) == nil {
-				g.callBack(c.order.number.PhoneNumberID, c.order.user.Callee())
+			number, who := c.order.number.PhoneNumberID, c.order.user.Callee()
+			switch {
+			case c.order.callback != 0:
+				g.used(number, who, c.order.sent)
+			case g.awaited(c.order) == nil:
+				g.callBack(number, who)
 			}
 		})
 	})
+}
+
+// used takes back what was promised about a customer before one of those agents
+// was called back: a grant is not for a row of calls.
+func (g *Gateway) used(number string, who whatsapp.Callee, at time.Time) {
+	ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
+	defer cancel()
+	waiting, err := g.store.CallbacksOf(ctx, number, who, time.Now())
+	if err != nil {
+		g.log.Error("callbacks cannot be read", slog.Any("error", err))
+	}
+	for _, c := range waiting {
+		if c.Since.Before(at) {
+			g.drop(c, errCustomerTaken)
+		}
+	}
 }
 
 // promise writes down that the agent is to be called back. An agent is who is
@@ -125,9 +145,9 @@ func (g *Gateway) granted(numberID string, who whatsapp.Callee) {
 	g.beside(func() { contain(g.metrics, g.log, func() { g.callBack(numberID, who) }) })
 }
 
-// callBack calls an agent who waits for a customer. The latest comes first, and
-// the others get nothing: Meta lets one of them talk to the customer, and a
-// grant is not for a row of calls.
+// callBack calls an agent who waits for a customer, when it is their turn. The
+// latest comes first, and the others get nothing: Meta lets one of them talk to
+// the customer, and a grant is not for a row of calls.
 func (g *Gateway) callBack(numberID string, who whatsapp.Callee) {
 	ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
 	defer cancel()
@@ -137,6 +157,9 @@ func (g *Gateway) callBack(numberID string, who whatsapp.Callee) {
 		return
 	}
 	for i, c := range waiting {
+		if !g.mayPlace(c) {
+			continue // all wait on, or there is time for one that was promised later
+		}
 		switch g.fulfil(c) {
 		case nextOne:
 			continue
@@ -158,7 +181,7 @@ type fulfilment uint8
 
 const (
 	nextOne       fulfilment = iota // this agent cannot be called, so it is their turn
-	customerTaken                   // there is a call with the customer, and none for them
+	customerTaken                   // one of them is called, and there is no call for the others
 	noneNow                         // all of them wait on
 )
 
@@ -182,7 +205,7 @@ func (g *Gateway) resume(ctx context.Context) {
 		if err != nil {
 			g.log.Error("callback cannot be checked", slog.Any("error", err))
 		} else if known.GrantedAt.After(c.Since.Add(-grantSlack)) {
-			g.callBack(c.Number, whatsapp.Callee{Number: c.User, UserID: c.UserID})
+			g.granted(c.Number, whatsapp.Callee{Number: c.User, UserID: c.UserID})
 		}
 	}
 }
@@ -191,7 +214,7 @@ func (g *Gateway) resume(ctx context.Context) {
 // the call down, so a crash, or the same grant told twice, makes no second call:
 // a crash before it leaves the promise, and one after it a call, which the next
 // start ends and records. What cannot be placed is not tried again, unless it is
-// for a call that passes.
+// for a call with the customer, which ends some time.
 func (g *Gateway) fulfil(c store.Callback) fulfilment {
 	ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
 	defer cancel()
@@ -211,14 +234,11 @@ func (g *Gateway) fulfil(c store.Callback) fulfilment {
 	case errors.As(err, &no) && no.why == refuseNoPermission:
 		log.Debug("callback waits for another grant")
 		return noneNow
-	case errors.As(err, &no) && no.passing:
-		log.Debug("callback waits for the end of a refused call")
+	case errors.As(err, &no) && no.why == refuseBusy:
+		log.Debug("callback waits for the end of a call with the customer")
 		return noneNow
 	}
 	g.drop(c, err)
-	if no != nil && no.why == refuseBusy {
-		return customerTaken
-	}
 	return nextOne
 }
 

@@ -54,7 +54,9 @@ type Gateway struct {
 	reloading  sync.Mutex  // one change of the configuration at a time
 	calling    atomic.Bool // callbacks are carried out
 	draining   atomic.Bool
-	drained    chan struct{} // closed when a drain has nothing left to wait for
+	turns      turns         // of the callbacks
+	leaving    chan struct{} // closed when a drain begins
+	drained    chan struct{} // closed when it has nothing left to wait for
 	drainOnce  sync.Once
 	idleOnce   sync.Once
 	background sync.WaitGroup
@@ -98,7 +100,7 @@ func New(cfg *config.Config, log *slog.Logger, reg *prometheus.Registry) (*Gatew
 func newGateway(log *slog.Logger, reg *prometheus.Registry) *Gateway {
 	g := &Gateway{
 		log: log, metrics: newMetrics(reg, Version()), whatsapp: whatsapp.NewMetrics(reg), gatherer: reg,
-		registry: newRegistry(), limits: newTrunkLimits(), drained: make(chan struct{}),
+		registry: newRegistry(), limits: newTrunkLimits(), leaving: make(chan struct{}), drained: make(chan struct{}),
 		events: newFeed(time.Now(), keptNotices, log),
 	}
 	g.outages = newOutages(g.metrics, log)

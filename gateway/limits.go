@@ -29,7 +29,25 @@ func newTrunkLimits() *trunkLimits {
 func (l *trunkLimits) acquire(t config.Trunk, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	use := l.trunks[t.Name]
+	use, roomy := l.useLocked(t, now)
+	if !roomy {
+		return false
+	}
+	use.calls++
+	use.placed++
+	return true
+}
+
+// roomy says whether there is a place on the trunk just now.
+func (l *trunkLimits) roomy(t config.Trunk, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, roomy := l.useLocked(t, now)
+	return roomy
+}
+
+func (l *trunkLimits) useLocked(t config.Trunk, now time.Time) (use *trunkUse, roomy bool) {
+	use = l.trunks[t.Name]
 	if use == nil {
 		use = &trunkUse{}
 		l.trunks[t.Name] = use
@@ -37,12 +55,7 @@ func (l *trunkLimits) acquire(t config.Trunk, now time.Time) bool {
 	if now.Sub(use.second) >= time.Second || now.Before(use.second) {
 		use.second, use.placed = now, 0
 	}
-	if t.MaxCalls > 0 && use.calls >= t.MaxCalls || t.MaxCPS > 0 && use.placed >= t.MaxCPS {
-		return false
-	}
-	use.calls++
-	use.placed++
-	return true
+	return use, (t.MaxCalls <= 0 || use.calls < t.MaxCalls) && (t.MaxCPS <= 0 || use.placed < t.MaxCPS)
 }
 
 // release gives a place back.

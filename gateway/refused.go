@@ -82,7 +82,6 @@ type refusedError struct {
 	next       time.Time     // when the customer may be asked; zero: nobody knows, or never
 	expires    time.Time     // when the permission ends or ended; zero: there is none, or it has no end
 	retryAfter time.Duration // when the same wish may succeed; 0 says nothing
-	passing    bool          // of refuseBusy: that call is only being refused
 }
 
 func (e *refusedError) Error() string { return cmp.Or(e.reason, string(e.why)) }

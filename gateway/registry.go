@@ -127,17 +127,16 @@ func (r *registry) admitTagged(c *Call, tag string) {
 }
 
 // admitAlone registers a call that we place unless there is one with that
-// customer already. passing says of such a one that it is only being refused, or
-// not allowed yet.
-func (r *registry) admitAlone(c *Call, tag string) (alone, passing bool) {
+// customer already.
+func (r *registry) admitAlone(c *Call, tag string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if others := r.othersLocked(c.order); len(others) > 0 {
-		return false, !slices.ContainsFunc(others, func(o *Call) bool { return !o.passing() })
+	if len(r.othersLocked(c.order)) > 0 {
+		return false
 	}
 	r.addLocked(c)
 	r.tags[tag] = c
-	return true, false
+	return true
 }
 
 func (r *registry) addLocked(c *Call) {

@@ -87,9 +87,7 @@ func TestOneCallForACustomer(t *testing.T) {
 	number, id := whatsapp.User{Number: "34600111222"}, whatsapp.User{UserID: "ES.20914466382001574"}
 	both := whatsapp.User{Number: number.Number, UserID: id.UserID}
 	with := func(user whatsapp.User) *Call {
-		c := &Call{id: rand.Text(), order: order{direction: outbound, number: config.Number{Name: "support"}, user: user}}
-		c.view.Store(&callState{tried: true})
-		return c
+		return &Call{id: rand.Text(), order: order{direction: outbound, number: config.Number{Name: "support"}, user: user}}
 	}
 	for _, row := range []struct{ first, second whatsapp.User }{{both, number}, {both, id}, {number, both}, {id, both}, {both, both}, {id, id}} {
 		r := newRegistry()
@@ -101,16 +99,12 @@ func TestOneCallForACustomer(t *testing.T) {
 			t.Errorf("%+v while there is %+v: %v, want busy", row.second, row.first, second.order.refuse)
 		}
 		clicked := with(row.second)
-		if alone, passing := r.admitAlone(clicked, "clicked"); alone || passing {
-			t.Errorf("%+v while there is %+v: alone %v, passing %v", row.second, row.first, alone, passing)
-		}
-		first.view.Store(&callState{})
 		r.remove(second, "tag", false, time.Now())
-		if _, passing := r.admitAlone(clicked, "clicked"); !passing {
-			t.Errorf("%+v: a call that is being refused does not pass", row.first)
+		if r.admitAlone(clicked, "clicked") {
+			t.Errorf("%+v is alone while there is %+v", row.second, row.first)
 		}
 		r.remove(first, "", false, time.Now())
-		if alone, _ := r.admitAlone(clicked, "clicked"); !alone {
+		if !r.admitAlone(clicked, "clicked") {
 			t.Errorf("%+v is not free after its calls", row.second)
 		}
 		r.remove(clicked, "clicked", false, time.Now())

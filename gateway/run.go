@@ -168,6 +168,7 @@ func (g *Gateway) Drain() {
 func (g *Gateway) beginDrain(limit time.Duration) {
 	g.drainOnce.Do(func() {
 		g.draining.Store(true)
+		close(g.leaving)
 		g.sip.Drain(limit)
 		g.metrics.ready.Set(0)
 		g.metrics.draining.Set(1)

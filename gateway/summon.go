@@ -135,8 +135,8 @@ func (g *Gateway) permitted(ctx context.Context, o order) error {
 // placed.
 func (g *Gateway) summon(ctx context.Context, e *running, o order) (*Call, error) {
 	c := newCall(e.env, rand.Text(), o)
-	if alone, passing := g.registry.admitAlone(c, o.tag); !alone {
-		return nil, &refusedError{why: refuseBusy, reason: "a call with this customer is up or on its way", passing: passing}
+	if !g.registry.admitAlone(c, o.tag) {
+		return nil, &refusedError{why: refuseBusy, reason: "a call with this customer is up or on its way"}
 	}
 	now := time.Now()
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), routingLimit)

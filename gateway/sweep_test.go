@@ -190,7 +190,7 @@ func TestRacesToTheMillisecond(t *testing.T) {
 }
 
 func (b bout) sweep(t *testing.T) {
-	s, end := newSweep(t)
+	s, end := newSweep(t, nil)
 	defer end()
 	s.pbx.Handle(func(*faketrunk.Message) faketrunk.Script { return b.phone })
 	step := time.Millisecond

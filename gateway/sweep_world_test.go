@@ -47,7 +47,7 @@ const (
 )
 
 // newSweep starts everything. The caller ends it.
-func newSweep(t *testing.T) (s *sweep, end func()) {
+func newSweep(t *testing.T, change func(c *config.Config)) (s *sweep, end func()) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	s = &sweep{t: t, ctx: ctx, line: map[string]chan *faketrunk.Call{}}
@@ -65,6 +65,9 @@ func newSweep(t *testing.T) (s *sweep, end func()) {
 		{Name: "in", Direction: inbound, Trunk: "pbx", To: "600", RingTimeout: 28 * time.Second},
 		{Name: "out", Direction: outbound, Match: config.Match{Trunk: "pbx"}, Number: config.Names{"support"}, Countries: []string{"ES"}, RingTimeout: 45 * time.Second},
 	}
+	if change != nil {
+		change(cfg)
+	}
 	var err error
 	s.g = newGateway(slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if s.g.store, err = store.Open(ctx, cfg.DataDir, nil, s.g.log); err != nil {
@@ -81,6 +84,7 @@ func newSweep(t *testing.T) (s *sweep, end func()) {
 	e.audio = sweptAudio{&fakeAudio{ledger: &ledger{}, connect: true}}
 	e.graph = func(string) graph { return s.meta }
 	e.allowed, e.talked = func(context.Context, order) error { return nil }, func(order, store.Record) {}
+	s.g.permissions.graph = func(string) asker { return nil } // nobody to ask but the ledger
 	s.g.reaper.ender = func(string) graphEnder { return s.meta }
 	s.work.Go(func() { _ = s.g.sip.Serve(ctx, s.g.incoming) })
 	s.work.Go(func() { s.g.reaper.run(ctx) })

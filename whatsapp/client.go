@@ -307,7 +307,9 @@ func (c *Client) exchange(ctx context.Context, client *http.Client, a action, ur
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	x.Status, x.Answer = resp.StatusCode, answer
 	if resp.StatusCode/100 != 2 {
-		return nil, parseError(resp.StatusCode, resp.Header, answer, time.Now())
+		e := parseError(resp.StatusCode, resp.Header, answer, time.Now())
+		e.Message, e.Details = hush(e.Message, *c.token.Load()), hush(e.Details, *c.token.Load())
+		return nil, e
 	}
 	switch {
 	case err != nil && a.tells():

@@ -35,13 +35,14 @@ type APIError struct {
 	RetryAfter time.Duration // 0: not said
 }
 
-// Error returns code, status and Meta's words, which are unstable.
+// Error returns code, status and Meta's words, which are unstable, without the
+// numbers in them.
 func (e *APIError) Error() string {
 	text := e.Details
 	if text == "" {
 		text = e.Message
 	}
-	return fmt.Sprintf("graph error %d, HTTP %d: %.200q, trace %.64q", e.Code, e.Status, text, e.TraceID)
+	return fmt.Sprintf("graph error %d, HTTP %d: %.200q, trace %.64q", e.Code, e.Status, quotable(text), e.TraceID)
 }
 
 // Is makes a server error that did not come from the API itself, but from

@@ -209,7 +209,7 @@ func (w *Webhook) report(b batch) {
 	}
 	for _, e := range b.errors {
 		w.metrics.metaError(e.Code)
-		w.log.Warn("error from meta", slog.Int("code", e.Code), slog.String("title", e.Title), slog.String("details", e.Details))
+		w.log.Warn("error from meta", slog.Int("code", e.Code), slog.String("title", quotable(e.Title)), slog.String("details", quotable(e.Details)))
 	}
 	now := w.now()
 	for _, ev := range b.events {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
@@ -94,6 +95,8 @@ type fakeTrunks struct {
 }
 
 func (f *fakeTrunks) Targets(trunk string) []string { return f.targets[trunk] }
+
+func (f *fakeTrunks) Address(string, string) netip.Addr { return netip.Addr{} }
 
 func (f *fakeTrunks) Prepare(o sip.Outgoing, notify func(sip.Event)) (session, error) {
 	if f.refuse != nil {

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
-	"strings"
 	"time"
 
 	"wagate/media"
@@ -57,7 +54,7 @@ func (l *trunkPhone) build(ctx context.Context) (*trunkDial, error) {
 	d := &trunkDial{trunk: trunk.Name}
 	sock, err := c.env.audio.Socket(media.SocketOptions{
 		Codecs: trunk.Codecs, Sources: trunk.Sources, NAT: trunk.NAT, Plain: l.plain, Hold: l.hold,
-		Secure: securityOf(trunk, l.target), Remote: addressOf(ctx, l.target),
+		Secure: securityOf(trunk, l.target), Remote: c.env.trunks.Address(l.hop.Trunk, l.target),
 		Info: keysTo(trunk, func() presser { return d.session }),
 	})
 	if err != nil {
@@ -97,31 +94,6 @@ func (l *trunkPhone) build(ctx context.Context) (*trunkDial, error) {
 		return nil, fmt.Errorf("%w: %w", errNotSaved, err)
 	}
 	return d, nil
-}
-
-// addressOf returns an address of a SIP URI's host, for the choice of our own;
-// none when it has none just now.
-func addressOf(ctx context.Context, uri string) netip.Addr {
-	_, host, ok := strings.Cut(uri, ":")
-	if !ok {
-		return netip.Addr{}
-	}
-	if at := strings.LastIndexByte(host, '@'); at >= 0 {
-		host = host[at+1:]
-	}
-	host, _, _ = strings.Cut(host, ";")
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.Trim(host, "[]")
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return addr.Unmap()
-	}
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil || len(addrs) == 0 {
-		return netip.Addr{}
-	}
-	return addrs[0].Unmap()
 }
 
 func (l *trunkPhone) save(ctx context.Context, state []byte) error {

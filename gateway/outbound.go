@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"cmp"
-	"context"
 	"crypto/rand"
 	"errors"
 	"log/slog"
@@ -114,15 +113,13 @@ func digitsOf(n Number) string {
 // describe makes our audio and session description for a trunk's offer, and
 // says why not.
 func (l *callerLeg) describe(offer []byte, trunk config.Trunk) Cause {
-	ctx, cancel := context.WithTimeout(l.call.ctx, time.Second)
-	defer cancel()
 	target := ""
 	if len(trunk.Targets) > 0 {
 		target = trunk.Targets[0].URI
 	}
 	sock, err := l.call.env.audio.Socket(media.SocketOptions{
 		Codecs: trunk.Codecs, Sources: trunk.Sources, NAT: trunk.NAT,
-		Secure: securityOf(trunk, target), Remote: addressOf(ctx, target),
+		Secure: securityOf(trunk, target), Remote: l.call.env.trunks.Address(trunk.Name, target),
 		Info: keysTo(trunk, func() presser { return l.session }),
 	})
 	if err != nil {

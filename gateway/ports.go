@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"net/netip"
 
 	"wagate/media"
 	"wagate/sip"
@@ -22,6 +23,7 @@ type graph interface {
 // trunks places calls at the PBX.
 type trunks interface {
 	Targets(trunk string) []string
+	Address(trunk, target string) netip.Addr
 	Prepare(o sip.Outgoing, notify func(sip.Event)) (session, error)
 }
 

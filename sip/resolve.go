@@ -44,6 +44,19 @@ func (t *trunk) resolve(ctx context.Context, r *net.Resolver) {
 	t.places = fresh
 }
 
+// address returns where a target led last, named as the operator wrote it or as
+// targets names it.
+func (t *trunk) address(target string) netip.Addr {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.places {
+		if p.text == target || origin(p, t.names) == target {
+			return p.to.addr.Addr().Unmap()
+		}
+	}
+	return netip.Addr{}
+}
+
 // origin returns the configured target that a place of an SRV name came from.
 func origin(p place, names []name) string {
 	for _, n := range names {

@@ -320,6 +320,15 @@ func (s *Server) Targets(trunk string) []string {
 	return nil
 }
 
+// Address returns where a target of the trunk led when its name was last resolved;
+// none for an unknown one.
+func (s *Server) Address(trunk, target string) netip.Addr {
+	if t := s.trunk(trunk); t != nil {
+		return t.address(target)
+	}
+	return netip.Addr{}
+}
+
 // Up tells whether a target of the trunk answers OPTIONS. Before the first
 // verdict, and without probing, a trunk counts as up.
 func (s *Server) Up(trunk string) bool {

@@ -113,10 +113,9 @@ func (d *daemon) wantAtRest(ctx context.Context) {
 	d.t.Helper()
 	eventually(ctx, d.t, "the last end that is owed", func() bool { return d.metric(ctx, "wagate_debts") == 0 })
 	eventually(ctx, d.t, "the last call", func() bool { return d.metric(ctx, "wagate_calls") == 0 })
-	started, ended := d.metric(ctx, "wagate_calls_started_total"), d.metric(ctx, "wagate_calls_ended_total")
-	if started != ended {
-		d.t.Errorf("%v calls started, %v ended", started, ended)
-	}
+	eventually(ctx, d.t, "as many calls that ended as started", func() bool {
+		return d.metric(ctx, "wagate_calls_started_total") == d.metric(ctx, "wagate_calls_ended_total")
+	})
 	if n := d.metric(ctx, "wagate_call_panics_total"); n != 0 {
 		d.t.Errorf("%v panics", n)
 	}

@@ -66,15 +66,16 @@ type settings struct {
 
 // setup is how a daemon differs from the usual one.
 type setup struct {
-	Extra  string // routes, and the sections after them
-	Number string // of the business number, after a comma
-	Media  string // lines of that section
-	Trunk  string // of the trunk, after a comma
-	Route  string // of the route, after a comma
-	Target string // of the trunk; default the simulated PBX
-	Data   string // data directory
-	Wrap   []string
-	Meta   fakemeta.Options
+	Extra     string // routes, and the sections after them
+	Number    string // of the business number, after a comma
+	Media     string // lines of that section
+	Trunk     string // of the trunk, after a comma
+	Route     string // of the route, after a comma
+	Target    string // of the trunk, %d is the port; default the simulated PBX
+	GraphName string // of the simulated Meta; default its address
+	Data      string // data directory
+	Wrap      []string
+	Meta      fakemeta.Options
 }
 
 var configFile = template.Must(template.New("config").Parse(`node: system
@@ -132,9 +133,18 @@ func setUp(t *testing.T, with setup) *daemon {
 		}
 	})
 	with.Data = cmp.Or(with.Data, filepath.Join(dir, "data"))
-	with.Target = cmp.Or(with.Target, pbx.URI("udp"))
+	if with.Target == "" {
+		with.Target = pbx.URI("udp")
+	} else {
+		with.Target = fmt.Sprintf(with.Target, pbx.Addr().Port())
+	}
 	d.data = with.Data
 	s := settings{setup: with, Dir: dir, Graph: meta.URL()}
+	if with.GraphName != "" {
+		_, port, err := net.SplitHostPort(strings.TrimPrefix(s.Graph, "http://"))
+		must(t, err)
+		s.Graph = "http://" + net.JoinHostPort(with.GraphName, port)
+	}
 	s.Webhook, s.Admin = freeTCP(t)
 	s.WebRTC, s.SIP = freeUDP(t)
 	d.admin = "http://" + s.Admin

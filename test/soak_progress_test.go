@@ -18,9 +18,10 @@ const soakLimit = 9 * time.Minute
 type progress struct {
 	file string
 
-	Runs   int     `json:"runs"`
-	Calls  int     `json:"calls"`
-	WorstS float64 `json:"worst_s"`
+	Runs         int     `json:"runs"`
+	Calls        int     `json:"calls"`
+	WorstS       float64 `json:"worst_s"`
+	WorstDialogS float64 `json:"worst_dialog_s"`
 }
 
 // goOn reads how far the long run of that name has come.

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -55,13 +54,14 @@ type Client struct {
 // NewClient returns a client for one of our numbers. It opens connections only
 // when they are needed; Close closes the idle ones.
 func NewClient(w config.WhatsApp, n config.Number, m *Metrics, log *slog.Logger) *Client {
+	names := newCaller() // both use what one has learned
 	c := &Client{
 		url:     urlOf(w, n),
 		metrics: m,
 		log:     log.With(slog.String("number", n.Name)),
 		guard:   newGuard(m, n.Name),
-		calls:   newHTTP(),
-		ends:    newHTTP(),
+		calls:   newHTTP(names),
+		ends:    newHTTP(names),
 	}
 	c.Renew(n.AccessToken)
 	return c
@@ -92,12 +92,11 @@ func (c *Client) Throttled() time.Duration { return c.guard.throttled() }
 
 // newHTTP returns a client with connections of its own, HTTP/1 only: one stuck
 // connection then holds up one request.
-func newHTTP() *http.Client {
-	dialer := &net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}
+func newHTTP(names *caller) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  nil, // never from the environment
-			DialContext:            dialer.DialContext,
+			DialContext:            names.dial,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    2 * time.Second,
 			TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{},

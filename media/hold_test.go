@@ -356,4 +356,11 @@ func TestAllocHold(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations per frame that is passed on late", n)
 	}
+	h.state = holdPassing
+	if n := testing.AllocsPerRun(200, func() {
+		out.anyTime()
+		h.Push(frame)
+	}); n != 0 {
+		t.Errorf("%v allocations per frame that passes through", n)
+	}
 }

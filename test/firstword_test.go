@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -37,6 +38,13 @@ func (e *tape) WriteAt(pcm []int16, at time.Time) {
 	if len(e.pcm) < 3*customerRate {
 		e.pcm = append(e.pcm, pcm...)
 	}
+}
+
+// rewind begins anew.
+func (e *tape) rewind() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.pcm = nil
 }
 
 func (e *tape) kept() []int16 {
@@ -116,6 +124,28 @@ func firstWords(t *testing.T, calls int) {
 		})
 		settled(ctx, t, r)
 	})
+}
+
+// TestFirstWordAfterTransfer: so is a phone that takes over.
+func TestFirstWordAfterTransfer(t *testing.T) {
+	t.Parallel()
+	r, ctx := rigged(t, rig.Options{})
+	for range 3 {
+		r.PBX.Handle(desks(map[string]faketrunk.Script{
+			"600": {Tone: -1}, "601": {Answer: 100 * time.Millisecond, Voice: tone.NewWord(phoneRate)},
+		}))
+		heard := &tape{}
+		customer, err := r.Meta.Call(ctx, fakemeta.CallOptions{Sound: fakemeta.Sound{Ear: heard}})
+		must(t, err)
+		first := answered(ctx, t, r)
+		must(t, first.Audio().Meter().Wait(ctx, rig.CustomerTone))
+		heard.rewind()
+		must(t, first.Refer(ctx, nil, strings.Replace(r.PBX.URI("udp"), "sip:", "sip:601@", 1)))
+		answered(ctx, t, r)
+		wantWord(ctx, t, "customer", customerRate, heard.kept)
+		customer.HangUp()
+	}
+	settled(ctx, t, r)
 }
 
 // several does something n times, a few at once.

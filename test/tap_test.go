@@ -64,7 +64,8 @@ func (p *tap) of(ctx context.Context, t *testing.T, c *fakemeta.Customer, kind f
 	for {
 		p.mu.Lock()
 		at := slices.IndexFunc(p.kept, func(d delivery) bool {
-			return bytes.Contains(d.body, id) && bytes.Contains(d.body, []byte(`"event":"`+kind+`"`))
+			return bytes.Contains(d.body, id) &&
+				(bytes.Contains(d.body, []byte(`"event":"`+kind+`"`)) || bytes.Contains(d.body, []byte(`"status":"`+kind+`"`)))
 		})
 		var found delivery
 		if at >= 0 {

@@ -24,6 +24,7 @@ func TestOrdersOfWebhooks(t *testing.T) {
 	orders := []string{"CT", "TC", "CCT", "CTT", "CTC", "TCC", "TTC", "TCT", "CTCT", "TCTC", "CCTT", "TTCC"}
 	events := 0
 	customers := map[string]*fakemeta.Customer{}
+	orders = append(orders, slow(orders)...)
 	for _, order := range orders {
 		c, err := r.Meta.Call(ctx, fakemeta.CallOptions{Payload: order})
 		must(t, err)
@@ -34,6 +35,10 @@ func TestOrdersOfWebhooks(t *testing.T) {
 			said['T'] = p.of(ctx, t, c, fakemeta.KindTerminate)
 		}
 		for i, letter := range order {
+			if letter == ' ' {
+				pause(ctx, 150*time.Millisecond)
+				continue
+			}
 			if _, ok := said[letter]; !ok {
 				must(t, phoneOf(ctx, t, r.PBX, order).Wait(ctx, faketrunk.Rung))
 				c.HangUp()
@@ -60,6 +65,14 @@ func TestOrdersOfWebhooks(t *testing.T) {
 			t.Errorf("%s: Meta was asked %v", order, verbs(r, customers[order]))
 		}
 	}
+}
+
+// slow puts a pause between the events of each order.
+func slow(orders []string) (all []string) {
+	for _, o := range orders {
+		all = append(all, strings.Join(strings.Split(o, ""), " "))
+	}
+	return all
 }
 
 // TestForgedWebhooks: without the app's signature nothing happens, be it to

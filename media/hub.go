@@ -18,11 +18,8 @@ const socketBuffer = 4 << 20
 const maxLocalAddrs = 8
 
 // hub is a UDP socket that calls share: packets find their call by the ufrag of
-// its first STUN request, then by the far end's address, and media of a call that
-// is up goes there without detour.
+// its first STUN request, then by the far end's address.
 type hub struct {
-	*sorter
-
 	mux   *ice.UDPMuxDefault
 	bound netip.AddrPort
 }
@@ -49,11 +46,9 @@ func openHub(ctx context.Context, listen netip.AddrPort) (*hub, error) {
 	}
 	_ = conn.SetReadBuffer(socketBuffer) // the kernel may give less; that is no fault
 	bound := conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	s := newSorter(conn)
 	return &hub{
-		sorter: s,
-		mux:    ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: s, Logger: quiet().NewLogger("")}),
-		bound:  netip.AddrPortFrom(bound.Addr().Unmap(), bound.Port()),
+		mux:   ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn, Logger: quiet().NewLogger("")}),
+		bound: netip.AddrPortFrom(bound.Addr().Unmap(), bound.Port()),
 	}, nil
 }
 

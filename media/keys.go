@@ -15,7 +15,7 @@ import (
 const maxDatagram = 1500
 
 // keys are the SRTP contexts of a call. Each direction has its own, so that
-// sending, reading and RTCP share no lock; in is under the lock of who reads.
+// sending, reading and RTCP share no lock; in is the reader's alone.
 type keys struct {
 	conn io.Writer
 	in   *srtp.Context

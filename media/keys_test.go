@@ -62,7 +62,9 @@ func TestSealedPackets(t *testing.T) {
 			t.Fatal(err)
 		}
 		sealed := append([]byte(nil), w.last...)
-		take := func(b []byte) { p.take(append([]byte(nil), b...)) }
+		var plain [maxDatagram]byte
+		var packet rtp.Packet
+		take := func(b []byte) { p.readPacket(append([]byte(nil), b...), plain[:0], &packet) }
 
 		forged := append([]byte(nil), sealed...)
 		forged[len(forged)-1] ^= 1
@@ -110,9 +112,11 @@ func TestAllocsOfSendAndReceive(t *testing.T) {
 		q.keys.Store(far)
 		q.receiver = newReceiver(newTestPacer(t), q.engine.metrics.whatsapp, peerDelayMax)
 		q.receiver.accept(111, Opus)
+		var plain [maxDatagram]byte
+		var packet rtp.Packet
 		both := func() {
 			send()
-			q.take(w.last)
+			q.readPacket(w.last, plain[:0], &packet)
 		}
 		for range 200 {
 			both()

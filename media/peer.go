@@ -14,7 +14,6 @@ import (
 
 	"github.com/pion/dtls/v3"
 	"github.com/pion/ice/v4"
-	"github.com/pion/rtp"
 
 	"wagate/config"
 )
@@ -64,10 +63,6 @@ type Peer struct {
 	iceTrip   atomic.Int64
 	refused   atomic.Uint64 // packets that the receiver never saw
 
-	inMu   sync.Mutex // of what is read with
-	plain  [maxDatagram]byte
-	packet rtp.Packet
-
 	done chan struct{} // closed when Close has finished
 
 	mu       sync.Mutex // of what follows
@@ -77,7 +72,6 @@ type Peer struct {
 	err      error
 	hub      *hub // the shared one, or this call's own
 	claimed  []netip.AddrPort
-	sources  []netip.AddrPort // where its media comes from, on hub
 	agent    *ice.Agent
 	pipe     *dtlsPipe
 	dtls     *dtls.Conn
@@ -221,13 +215,10 @@ func (p *Peer) Close() error {
 		return nil
 	}
 	p.closed = true
-	agent, pipe, conn, own, claimed, sources := p.agent, p.pipe, p.dtls, p.hub, p.claimed, p.sources
+	agent, pipe, conn, own, claimed := p.agent, p.pipe, p.dtls, p.hub, p.claimed
 	p.mu.Unlock()
 	defer close(p.done)
 
-	if own != nil {
-		own.takeBack(sources, p)
-	}
 	p.sender.close()
 	p.sendBye()
 	p.cancel()

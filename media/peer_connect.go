@@ -45,7 +45,6 @@ func (p *Peer) connect(agent *ice.Agent, pipe *dtlsPipe, want fingerprint, clien
 	}
 	p.dtls = conn
 	p.keys.Store(k)
-	p.hub.give(p.sources, p)
 	p.mu.Unlock()
 	took := time.Since(up)
 	p.dtlsTime.Store(int64(took))

@@ -169,7 +169,6 @@ func (p *Peer) route(ctx context.Context, r *remoteSide) error {
 	for _, c := range r.candidates {
 		remote = append(remote, c.addr)
 	}
-	p.sources = remote
 	shared := p.engine.shared
 	if p.engine.claim(remote) {
 		p.hub, p.claimed = shared, remote

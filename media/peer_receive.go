@@ -5,6 +5,8 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"github.com/pion/rtp"
 )
 
 // receive tells the receiver which payload types are what. Digits come on
@@ -19,11 +21,11 @@ func (p *Peer) receive(r *remoteSide) {
 }
 
 // read takes apart what comes over ICE until Close, by its first byte (RFC 7983
-// section 7): what the hub does not give us straight away. Nothing that comes in
-// ends it: what cannot be used is counted.
+// section 7). Nothing that comes in ends it: what cannot be used is counted.
 func (p *Peer) read(pipe *dtlsPipe) {
 	defer p.guard()
-	var in [maxDatagram]byte
+	var in, plain [maxDatagram]byte
+	var packet rtp.Packet
 	for {
 		n, err := pipe.Read(in[:])
 		switch {
@@ -40,41 +42,31 @@ func (p *Peer) read(pipe *dtlsPipe) {
 		switch {
 		case data[0] >= 20 && data[0] <= 63:
 			_, _ = pipe.in.Write(data) // full: DTLS repeats
-		case !isMedia(data[0]):
+		case data[0] < 128 || data[0] > 191:
 			p.refuse()
+		case data[1] >= 192 && data[1] <= 223: // RFC 5761 section 4
+			p.readReport(data)
 		default:
-			p.take(data)
+			p.readPacket(data, plain[:0], &packet)
 		}
 	}
 }
 
-// take is given RTP and RTCP as they come in, by the hub's readers and ours.
-func (p *Peer) take(data []byte) {
-	defer p.guard()
-	p.inMu.Lock()
-	defer p.inMu.Unlock()
-	if data[1] >= 192 && data[1] <= 223 { // RFC 5761 section 4
-		p.readReport(data)
-	} else {
-		p.readPacket(data)
-	}
-}
-
-func (p *Peer) readPacket(data []byte) {
+func (p *Peer) readPacket(data, plain []byte, packet *rtp.Packet) {
 	k := p.keys.Load()
 	if k == nil {
 		p.refuse()
 		return
 	}
-	opened, err := k.in.DecryptRTP(p.plain[:0], data, &p.packet.Header)
+	opened, err := k.in.DecryptRTP(plain, data, &packet.Header)
 	if err == nil {
-		err = p.packet.Unmarshal(opened)
+		err = packet.Unmarshal(opened)
 	}
 	if err != nil {
 		p.refuse() // forged, replayed or not RTP
 		return
 	}
-	p.receiver.receive(&p.packet.Header, p.packet.Payload, time.Now())
+	p.receiver.receive(&packet.Header, packet.Payload, time.Now())
 }
 
 func (p *Peer) readReport(data []byte) {

@@ -20,7 +20,7 @@ func TestEraseByAPI(t *testing.T) {
 		asked  []question
 		body   string
 	}{
-		{"?user=%2B34600111222", nil, 200, []question{{"erase", "", nuria}}, `{"records":3,"events":0,"permissions":1,"identities":0,"limits":1,"clean":true}`},
+		{"?user=%2B34600111222", nil, 200, []question{{"erase", "", nuria}}, `{"records":3,"traces":2,"events":0,"permissions":1,"identities":0,"limits":1,"clean":true}`},
 		{"?user=+34600111222", nil, 200, []question{{"erase", "", nuria}}, `"records":3`},
 		{"?user=34+600-111-222", nil, 200, []question{{"erase", "", nuria}}, `"records":3`},
 		{"?user=ES.20914466382001574", nil, 200, []question{{"erase", "", whatsapp.User{UserID: "ES.20914466382001574"}}}, `"records":3`},

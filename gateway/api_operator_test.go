@@ -43,7 +43,7 @@ func (f *fakeOperator) request(_ context.Context, number string, user whatsapp.U
 
 func (f *fakeOperator) erase(_ context.Context, user whatsapp.User) (store.Erased, error) {
 	f.asked = append(f.asked, question{"erase", "", user})
-	return store.Erased{Records: 3, Permissions: 1, Limits: 1, Clean: true}, f.err
+	return store.Erased{Records: 3, Traces: 2, Permissions: 1, Limits: 1, Clean: true}, f.err
 }
 
 func (f *fakeOperator) traceOf(_ context.Context, id string) (json.RawMessage, error) {

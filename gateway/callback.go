@@ -106,7 +106,8 @@ func (g *Gateway) used(number string, who whatsapp.Callee, at time.Time) {
 // named in the INVITE; a name that cannot be dialled, or not by us, gets no
 // callback.
 func (g *Gateway) promise(o order, rules config.Permissions) (store.Callback, bool) {
-	if trunk, ok := g.current.Load().cfg.Trunk(o.trunk); !ok || !agentPattern.MatchString(o.agent) || !callable(trunk, o.agent) {
+	e := g.current.Load()
+	if trunk, ok := e.cfg.Trunk(o.trunk); !ok || !agentPattern.MatchString(o.agent) || e.env.mayRing(trunk, o.agent) != "" {
 		g.log.Debug("agent cannot be called back", slog.String("trunk", o.trunk))
 		return store.Callback{}, false
 	}

@@ -29,10 +29,6 @@ var (
 // begins with 00.
 const longestExtension = 6
 
-// callable says whether we may call an agent's phone on a trunk. Meta's terms
-// allow no public telephone network on any leg.
-func callable(t config.Trunk, agent string) bool { return t.AllowPSTN || !public(agent) }
-
 // public says whether a dialled string is a number of the public telephone
 // network, with its country code after a plus or 00. Without that nobody but the
 // PBX can tell.

@@ -40,7 +40,7 @@ func (g *Gateway) erase(ctx context.Context, user whatsapp.User) (store.Erased, 
 		texts = append(texts, n.Number, n.UserID)
 	}
 	g.events.forget(texts)
-	g.log.Info("customer erased", slog.Int("records", gone.Records), slog.Int("events", gone.Events),
+	g.log.Info("customer erased", slog.Int("records", gone.Records), slog.Int("traces", gone.Traces), slog.Int("events", gone.Events),
 		slog.Int("permissions", gone.Permissions), slog.Int("limits", gone.Limits), slog.Bool("clean", gone.Clean))
 	return gone, nil
 }

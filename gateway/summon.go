@@ -53,8 +53,8 @@ func (g *Gateway) summonOrder(e *running, d dialRequest, now time.Time) (order, 
 	if !ok {
 		return order{}, &refusedError{why: refuseUnknownTrunk, reason: "no trunk of the configuration has this name"}
 	}
-	if !callable(trunk, d.Agent) {
-		return order{}, refusedFor(NotAllowed, "the agent is a number of the public telephone network, and allow_pstn of the trunk is false")
+	if why := e.env.mayRing(trunk, d.Agent); why != "" {
+		return order{}, refusedFor(NotAllowed, "the agent cannot be rung: "+why)
 	}
 	if busy := g.capacity(e); busy != NoCause {
 		return order{}, e.refuseCall(busy)

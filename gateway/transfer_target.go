@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 
@@ -36,6 +37,20 @@ func (e *env) mayTransfer(t config.Trunk, to string) string {
 		return "not an extension; transfer_targets may name it"
 	}
 	return ""
+}
+
+// mayRing says why an agent's phone may not be called on a trunk; "": it may. It
+// is an extension by the rule for transfers, unless the trunk allows the public
+// telephone network.
+func (e *env) mayRing(t config.Trunk, agent string) string {
+	text, err := url.PathUnescape(agent)
+	switch {
+	case t.AllowPSTN:
+		return ""
+	case err != nil:
+		return "an escape in it cannot be read"
+	}
+	return e.mayTransfer(t, text)
 }
 
 // dials says whether a route dials just that at a trunk.

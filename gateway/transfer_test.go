@@ -12,6 +12,36 @@ import (
 	"wagate/sip"
 )
 
+// TestAgents: an agent's phone is an extension of the PBX, as the target of a
+// transfer is.
+func TestAgents(t *testing.T) {
+	e := &env{cfg: config.Default()}
+	for _, row := range []struct {
+		agent    string
+		pstn     bool
+		patterns []string
+		want     bool
+	}{
+		{"201", false, nil, true},
+		{"ana.b", false, nil, true},
+		{"912345678", false, nil, false}, // national
+		{"%39%31%32%33%34%35%36%37%38", false, nil, false},
+		{"91-234-56-78", false, nil, false},
+		{"*72912345678", false, nil, false},
+		{"+351210000999", false, nil, false},
+		{"%2B351210000999", false, nil, false},
+		{"%zz", false, nil, false},
+		{"7001234", false, []string{"700*"}, true},
+		{"912345678", true, nil, true},
+		{"+351210000999", true, []string{"700*"}, true}, // where transfers may not go
+	} {
+		why := e.mayRing(config.Trunk{Name: "pbx", AllowPSTN: row.pstn, TransferTargets: row.patterns}, row.agent)
+		if (why == "") != row.want {
+			t.Errorf("%q with allow_pstn %v and %q: %q", row.agent, row.pstn, row.patterns, why)
+		}
+	}
+}
+
 func TestTransferTargets(t *testing.T) {
 	cfg := config.Default()
 	cfg.Routes = []config.Route{

@@ -18,6 +18,7 @@ import (
 // Erased says how many rows forgot a customer.
 type Erased struct {
 	Records     int `json:"records"`     // that keep the call, and not with whom
+	Traces      int `json:"traces"`      // of those calls
 	Events      int `json:"events"`      // of the journal
 	Permissions int `json:"permissions"` // of the ledger
 	Identities  int `json:"identities"`  // pairs of number and business-scoped id
@@ -57,7 +58,7 @@ func (db *DB) Erase(ctx context.Context, who whatsapp.Callee) (gone Erased, name
 		if gone.Records, err = p.eraseRecords(ctx, tx); err != nil {
 			return err
 		}
-		if err = p.eraseTraces(ctx, tx); err != nil {
+		if gone.Traces, err = p.eraseTraces(ctx, tx); err != nil {
 			return err
 		}
 		if gone.Events, err = p.eraseEvents(ctx, tx); err != nil {

@@ -94,8 +94,8 @@ func (db *DB) Trace(ctx context.Context, callID string) ([]byte, error) {
 	return body, nil
 }
 
-// eraseTraces forgets the messages of the person's calls.
-func (p *person) eraseTraces(ctx context.Context, tx *sql.Conn) error {
+// eraseTraces forgets the messages of the person's calls, and says of how many.
+func (p *person) eraseTraces(ctx context.Context, tx *sql.Conn) (n int, err error) {
 	var gone []string
 	for _, name := range slices.Concat(p.numbers, p.ids) {
 		err := each(ctx, tx, tracesOfPerson, func(scan func(...any) error) error {
@@ -107,13 +107,14 @@ func (p *person) eraseTraces(ctx context.Context, tx *sql.Conn) error {
 			return err
 		}, name)
 		if err != nil {
-			return err
+			return 0, err
 		}
 	}
+	gone = distinct(gone)
 	for _, id := range gone {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM traces WHERE id = ?`, id); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return len(gone), nil
 }

@@ -90,7 +90,7 @@ func TestTracesAreErased(t *testing.T) {
 			must(t, db.SaveTrace(t.Context(), aTrace("c5", nuria, "ES.another", noon))) // the number was another's once
 			gone, _, err := db.Erase(t.Context(), who)
 			must(t, err)
-			if got := kept(t, db, "c1", "c2", "c3", "c4", "c5"); got != "c4 c5" {
+			if got := kept(t, db, "c1", "c2", "c3", "c4", "c5"); got != "c4 c5" || gone.Traces != 3 {
 				t.Errorf("kept %s; erased %+v", got, gone)
 			}
 			if found := traces(t, dir, nuriaID); found != nil {

@@ -192,6 +192,7 @@ func TestClicksThatAreRefused(t *testing.T) {
 		{`"201"`, `"+351210000999"`, 403, "not_allowed"},
 		{`"201"`, `"%2B351210000999"`, 403, "not_allowed"},
 		{`"201"`, `"00351210000999"`, 403, "not_allowed"},
+		{`"201"`, `"210000999"`, 403, "not_allowed"},
 	} {
 		got := clickWith(ctx, t, r, strings.Replace(good, row.old, row.new, 1))
 		if got.status != row.status || got.Error.Code != row.code {

@@ -18,6 +18,7 @@ type recordsEraseCmd struct {
 // erased is what the gateway forgot.
 type erased struct {
 	Records     int  `json:"records"`
+	Traces      int  `json:"traces"`
 	Events      int  `json:"events"`
 	Permissions int  `json:"permissions"`
 	Identities  int  `json:"identities"`
@@ -71,6 +72,7 @@ func (e *recordsEraseCmd) Run(ctx context.Context, c *recordsCmd, term terminal)
 	}
 	return table(term.out, []string{"ERASED FROM", "ROWS"}, [][]string{
 		{"records of calls", strconv.Itoa(gone.Records)},
+		{"traces of calls", strconv.Itoa(gone.Traces)},
 		{"journal of webhooks", strconv.Itoa(gone.Events)},
 		{"permissions", strconv.Itoa(gone.Permissions)},
 		{"pairs of number and id", strconv.Itoa(gone.Identities)},

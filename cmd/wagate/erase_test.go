@@ -17,7 +17,7 @@ func TestErase(t *testing.T) {
 		want  []string
 		sent  string
 	}{
-		{name: "yes is typed", args: []string{"--user", "+34600111222"}, typed: "yes\n", code: 0, want: []string{"Forget +34600111222 for good?", "records of calls", "3", "kept for Meta's limits"}, sent: "+34600111222"},
+		{name: "yes is typed", args: []string{"--user", "+34600111222"}, typed: "yes\n", code: 0, want: []string{"Forget +34600111222 for good?", "records of calls", "3", "traces of calls", "17", "kept for Meta's limits"}, sent: "+34600111222"},
 		{name: "no is typed", args: []string{"--user", "+34600111222"}, typed: "no\n", code: 1, want: []string{"nothing is erased"}},
 		{name: "nothing is typed", args: []string{"--user", "+34600111222"}, typed: "", code: 1, want: []string{"nothing is erased"}},
 		{name: "nobody to ask", args: []string{"--user", "+34600111222"}, typed: "-", code: 2, want: []string{"--yes"}},
@@ -44,7 +44,7 @@ func TestErase(t *testing.T) {
 			case "ES.2":
 				w.Write([]byte(`{"records":3,"limits":1,"clean":false}`))
 			default:
-				w.Write([]byte(`{"records":3,"events":0,"permissions":1,"identities":1,"limits":1,"clean":true}`))
+				w.Write([]byte(`{"records":3,"traces":17,"events":0,"permissions":1,"identities":1,"limits":1,"clean":true}`))
 			}
 		}))
 		var out, errs strings.Builder

@@ -66,6 +66,9 @@ func (s *speech) Read(pcm []int16) {
 // of a stream that lost so much is within 0.3 of it, and of what a script that
 // knows only the table and the packets' fates makes of them.
 func TestEstimateAgreesWithTheTable(t *testing.T) {
+	if raceDetector {
+		t.Skip("plays eight minutes of speech; run without the race detector too")
+	}
 	const within = 0.3
 	const asInTheTable = 7 // a seed that loses what it should in so short a time
 	table := filepath.Join("testdata", "mos.csv")

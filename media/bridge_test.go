@@ -360,3 +360,66 @@ func BenchmarkSpacing(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 	runtime.KeepAlive(frame)
 }
+
+// TestOneStreamOverHoldAndTransfer: for ten minutes the customer is sent a packet
+// each 20 ms, whoever talks, holds, falls silent or takes over.
+func TestOneStreamOverHoldAndTransfer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, m := testPacer(t)
+		var w wire
+		customer := testLeg(t, p, m, PCMU, w.write)
+		customer.sender.open()
+		desk := func(freq float64) (*leg, *phone) {
+			l := testLeg(t, p, m, PCMA, (&wire{}).write)
+			l.sender.open()
+			return l, testPhone(t, p, m, PCMA, l, freq, 440)
+		}
+		first, one := desk(620)
+		second, two := desk(850)
+		bridge := NewBridge(customer, first)
+		bridge.Start()
+		// Each desk speaks by a clock of its own, a few milliseconds off.
+		speak := func(ph *phone, d, late time.Duration) {
+			time.Sleep(late)
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(frameTime) {
+				ph.talk.Push(toneFrame(ph.tone))
+			}
+		}
+		hold := func(l *leg, ph *phone) {
+			l.pause(true)
+			speak(ph, 20*time.Second, 7*time.Millisecond) // music
+			ph.talk.pause(true)
+			time.Sleep(20 * time.Second)
+			ph.talk.pause(false)
+			l.pause(false)
+		}
+		start := time.Now()
+		speak(one, 2*time.Minute, 0)
+		hold(first, one)
+		speak(one, 2*time.Minute, 3*time.Millisecond)
+		bridge.Swap(B, second)
+		speak(two, 3*time.Minute, 11*time.Millisecond)
+		hold(second, two)
+		speak(two, time.Minute, 5*time.Millisecond)
+		got := w.sent()
+		wantStream(t, PCMU, got)
+		if n, want := len(got), int(time.Since(start)/frameTime); n < want-5 || n > want+5 {
+			t.Errorf("%d packets in the time of %d", n, want)
+		}
+		near, far := 0, 0
+		for i := 1; i < len(got); i++ {
+			switch d := got[i].at.Sub(got[i-1].at); {
+			case d < frameTime/2:
+				near++
+			case d > fillAfter+2*time.Millisecond:
+				t.Errorf("packet %d comes after %v", i, d)
+			case d > frameTime+2*time.Millisecond:
+				far++
+			}
+		}
+		t.Logf("%d packets, %d early, %d late", len(got), near, far)
+		if near > 5 || far > 10 { // a few at each change
+			t.Errorf("of %d packets %d came early, %d late", len(got), near, far)
+		}
+	})
+}

@@ -81,6 +81,7 @@ func TestFirstWord(t *testing.T) {
 
 // firstWords makes so many calls in each direction.
 func firstWords(t *testing.T, calls int) {
+	t.Helper()
 	t.Run("the phone answers", func(t *testing.T) {
 		t.Parallel()
 		r, ctx := rigged(t, rig.Options{})

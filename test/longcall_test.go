@@ -21,6 +21,7 @@ func TestHoldAndTransferInALongCall(t *testing.T) {
 }
 
 func longCall(t *testing.T, length time.Duration) {
+	t.Helper()
 	r, ctx := riggedFor(t, rig.Options{}, length+4*patience)
 	r.PBX.Handle(desks(map[string]faketrunk.Script{"601": {Tone: secondTone}}))
 	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: deskTones})

@@ -27,7 +27,12 @@ func (g *Gateway) erase(ctx context.Context, user whatsapp.User) (store.Erased, 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), eraseLimit)
 	defer cancel()
 	g.traces.flush() // so that none is written later
-	gone, names, err := g.store.Erase(ctx, user.Callee())
+	var gone store.Erased
+	var names []whatsapp.Callee
+	err := g.permissions.flights.forget(func() (_ []whatsapp.Callee, err error) {
+		gone, names, err = g.store.Erase(ctx, user.Callee())
+		return names, err
+	})
 	switch {
 	case errors.Is(err, store.ErrLive):
 		return gone, errStillCalling

@@ -61,6 +61,7 @@ type permissions struct {
 	granted func(numberID string, who whatsapp.Callee) // calls were allowed; the same
 	metrics *permissionMetrics
 	reads   *metaReads
+	flights flights
 	log     *slog.Logger
 }
 

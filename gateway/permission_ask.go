@@ -37,6 +37,7 @@ func (p *permissions) ask(ctx context.Context, number config.Number, who whatsap
 	// A caller that goes away must not leave a slot taken and nothing sent.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 	defer cancel()
+	defer p.flights.begin()()
 	known, err := p.ledger.Permission(ctx, number.PhoneNumberID, who)
 	if err != nil {
 		p.metrics.requests[askFailed].Inc()
@@ -46,14 +47,18 @@ func (p *permissions) ask(ctx context.Context, number config.Number, who whatsap
 		known = p.learn(ctx, number, who, known, now)
 	}
 	var kind whatsapp.AskKind
-	taken, err := p.ledger.TakeRequest(ctx, number.PhoneNumberID, who, func(old whatsapp.Permission) (whatsapp.Permission, error) {
-		if err := old.MayAsk(now, rules); err != nil {
-			return old, err
-		}
-		if kind = old.AskKind(now); kind == whatsapp.Template && rules.Request.Template.Name == "" {
-			return old, whatsapp.ErrNoTemplate
-		}
-		return old.Asked(now), nil
+	var taken whatsapp.Permission
+	err = p.flights.land(who, func() (err error) {
+		taken, err = p.ledger.TakeRequest(ctx, number.PhoneNumberID, who, func(old whatsapp.Permission) (whatsapp.Permission, error) {
+			if err := old.MayAsk(now, rules); err != nil {
+				return old, err
+			}
+			if kind = old.AskKind(now); kind == whatsapp.Template && rules.Request.Template.Name == "" {
+				return old, whatsapp.ErrNoTemplate
+			}
+			return old.Asked(now), nil
+		})
+		return err
 	})
 	switch {
 	case denialOf(err) != nil:
@@ -87,13 +92,16 @@ func (p *permissions) send(
 		if receipt.User.Number != "" && receipt.User.UserID != "" {
 			who = receipt.User.Callee() // Meta tells who is who
 		}
-		_, is, saved := p.ledger.ApplyPermission(ctx, "", number.PhoneNumberID, who, now, func(old whatsapp.Permission) whatsapp.Permission {
-			return old.AskSent(slot, receipt.MessageID)
+		saved := p.flights.land(who, func() error {
+			_, is, err := p.ledger.ApplyPermission(ctx, "", number.PhoneNumberID, who, now, func(old whatsapp.Permission) whatsapp.Permission {
+				return old.AskSent(slot, receipt.MessageID)
+			})
+			p.tell(consentChange{number.PhoneNumberID, who, before, is.State(now), true})
+			return err
 		})
 		if saved != nil {
 			p.log.Warn("sent request cannot be written down", slog.String("number", number.Name), slog.Any("error", saved))
 		}
-		p.tell(consentChange{number.PhoneNumberID, who, before, is.State(now), true})
 		return nil
 	case !whatsapp.Sent(err):
 		p.metrics.requests[askNotSent].Inc()
@@ -110,8 +118,11 @@ func (p *permissions) send(
 
 // giveBack uncounts a request, and asks no more for a while.
 func (p *permissions) giveBack(ctx context.Context, number config.Number, who whatsapp.Callee, slot, now, until time.Time) {
-	_, err := p.change(ctx, "", number.PhoneNumberID, who, time.Time{}, now, func(old whatsapp.Permission) whatsapp.Permission {
-		return old.AskFailed(slot, now, until)
+	err := p.flights.land(who, func() error {
+		_, err := p.change(ctx, "", number.PhoneNumberID, who, time.Time{}, now, func(old whatsapp.Permission) whatsapp.Permission {
+			return old.AskFailed(slot, now, until)
+		})
+		return err
 	})
 	if err != nil {
 		p.log.Warn("failed request still counts", slog.String("number", number.Name), slog.Any("error", err))

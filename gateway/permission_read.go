@@ -54,6 +54,7 @@ func (p *permissions) learn(
 	}
 	first, done := p.reads.enter(ctx, number.PhoneNumberID+" "+who.UserID+" "+who.Number)
 	defer done()
+	defer p.flights.begin()()
 	after, err := p.ledger.Permission(ctx, number.PhoneNumberID, who)
 	switch {
 	case err != nil && !first:
@@ -77,11 +78,15 @@ func (p *permissions) learn(
 		p.log.Warn("permission cannot be read", slog.String("number", number.Name), slog.Any("error", err))
 		return before
 	}
-	is, err := p.change(ctx, "", number.PhoneNumberID, who, time.Time{}, now, func(old whatsapp.Permission) whatsapp.Permission {
-		if !old.SaidAt.Equal(before.SaidAt) {
-			return old // news came meanwhile, and may be newer
-		}
-		return old.Learned(told)
+	var is whatsapp.Permission
+	err = p.flights.land(who, func() (err error) {
+		is, err = p.change(ctx, "", number.PhoneNumberID, who, time.Time{}, now, func(old whatsapp.Permission) whatsapp.Permission {
+			if !old.SaidAt.Equal(before.SaidAt) {
+				return old // news came meanwhile, and may be newer
+			}
+			return old.Learned(told)
+		})
+		return err
 	})
 	if err != nil {
 		p.log.Error("permission cannot be written down", slog.String("number", number.Name), slog.Any("error", err))

@@ -16,7 +16,8 @@ import (
 // TestSessionsAreRefreshed with the shortest interval there is. A proxy on the
 // way has Asterisk refresh one call, which it does by UPDATE, and hides from the
 // gateway that Asterisk would take an UPDATE for the other, so that it refreshes
-// that by INVITE. Nobody hears anything of it.
+// that by INVITE. Nobody hears anything of it. Both sides read each other's
+// reports (RTCP) meanwhile.
 func TestSessionsAreRefreshed(t *testing.T) {
 	t.Parallel()
 	f, ctx := proxied(t, meddling{
@@ -38,6 +39,8 @@ func TestSessionsAreRefreshed(t *testing.T) {
 	must(t, err)
 	conversing(ctx, t, called, agent, "202")
 
+	_, err = f.pbx.WaitEvent(ctx, "RTCPReceived", "PT", "200(SR)", "ReportCount", "1")
+	must(t, err)
 	for _, refresh := range []struct{ what, by, start string }{
 		{"Asterisk's refresh", "Transmitting", "UPDATE sip:wagate@"},
 		{"the gateway's refresh", "Received", "INVITE sip:asterisk@"},
@@ -49,8 +52,15 @@ func TestSessionsAreRefreshed(t *testing.T) {
 	must(t, phone.Hangup(ctx))
 	must(t, agent.Hangup(ctx))
 	rs := f.closed(ctx, t, customer, called)
-	wantRecord(t, recordOf(t, rs, customer), "hangup", "pbx")
-	wantRecord(t, recordOf(t, rs, called), "hangup", "pbx")
+	delay := 0.0
+	for _, c := range []*fakemeta.Customer{customer, called} {
+		rec := recordOf(t, rs, c)
+		wantRecord(t, rec, "hangup", "pbx")
+		delay += rec.Media.SIP.RTTMS
+	}
+	if delay == 0 {
+		t.Error("Asterisk's reports tell no round trip")
+	}
 }
 
 // agreedOn tells whether Asterisk's log has a request that refreshes a session,

@@ -23,7 +23,7 @@ const endLimit = 5 * time.Second
 // gateway is to have: G.711, which goes through as it is, and few packets. And
 // it gives them time, so that no call ends by itself.
 var manyCalls = setup{
-	Extra: dialOutFile + "limits: {answer_window: 1m}\n", Media: "  timeout: 10m",
+	Extra: dialOutFile, Limits: ", answer_window: 1m", Media: "  timeout: 10m",
 	Number: ", codecs: [PCMA]", Trunk: ", codecs: [PCMA], options_interval: 0s", Route: ", ring_timeout: 1m",
 	Meta: fakemeta.Options{Codecs: []string{"PCMA"}, Patience: 5 * time.Minute, RingLimit: 5 * time.Minute, StartSilence: 5 * time.Minute},
 }
@@ -107,13 +107,14 @@ func killedAmong(t *testing.T, calls int) {
 // the others.
 func (d *daemon) place(ctx context.Context, inbound, outbound, first int) []*fakemeta.Customer {
 	d.t.Helper()
+	placed := len(d.meta.Books())
 	for i := range outbound { // so that none has to wait for its turn to ask Meta about that
-		d.meta.Grant(callerNumber(first + i))
+		d.meta.Grant(callerNumber(placed + first + i))
 	}
 	eventually(ctx, d.t, "the grants", func() bool { return d.metric(ctx, "wagate_permission_replies_total") >= float64(outbound) })
 	all := make([]*fakemeta.Customer, inbound+outbound)
 	var placing sync.WaitGroup
-	atOnce := make(chan struct{}, 8)
+	atOnce := make(chan struct{}, 4)
 	for i := range all {
 		atOnce <- struct{}{}
 		placing.Go(func() {
@@ -122,7 +123,7 @@ func (d *daemon) place(ctx context.Context, inbound, outbound, first int) []*fak
 			if i >= first && i < first+outbound {
 				place = d.rung
 			}
-			all[i] = place(ctx, callerNumber(i))
+			all[i] = place(ctx, callerNumber(placed+i))
 		})
 	}
 	placing.Wait()

@@ -43,19 +43,20 @@ var program = sync.OnceValues(func() (string, error) {
 // daemon is the gateway in a process of its own, between simulated far ends
 // that survive it.
 type daemon struct {
-	t     *testing.T
-	meta  *fakemeta.Server
-	pbx   *faketrunk.Trunk
-	admin string
-	hook  string   // where Meta's webhooks are taken
-	sip   string   // address
-	file  string   // configuration
-	data  string   // its data_dir
-	wrap  []string // the command that runs the program; none: it runs alone
-	env   []string
-	cmd   *exec.Cmd
-	log   *logBook
-	over  chan struct{} // closed when the process is gone
+	t       *testing.T
+	meta    *fakemeta.Server
+	pbx     *faketrunk.Trunk
+	admin   string
+	hook    string   // where Meta's webhooks are taken
+	sip     string   // address
+	file    string   // configuration
+	data    string   // its data_dir
+	program string   // that runs; "" is the one that ships
+	wrap    []string // the command that runs the program; none: it runs alone
+	env     []string
+	cmd     *exec.Cmd
+	log     *logBook
+	over    chan struct{} // closed when the process is gone
 }
 
 // settings are what the configuration's template is filled with.
@@ -67,12 +68,14 @@ type settings struct {
 // setup is how a daemon differs from the usual one.
 type setup struct {
 	Extra     string // routes, and the sections after them
+	Limits    string // of that section, after a comma
 	Number    string // of the business number, after a comma
 	Media     string // lines of that section
 	Trunk     string // of the trunk, after a comma
 	Route     string // of the route, after a comma
 	Target    string // of the trunk, %d is the port; default the simulated PBX
 	GraphName string // of the simulated Meta; default its address
+	Program   string // that is run; default the one that ships
 	Data      string // data directory
 	Wrap      []string
 	Meta      fakemeta.Options
@@ -100,6 +103,7 @@ trunks:
 routes:
   - {name: support, direction: inbound, match: {number: support}, trunk: pbx, to: "600"{{.Route}}}
 {{.Extra}}
+limits: {cpu: 0{{.Limits}}}
 `))
 
 // dialOutFile lets desk phones call customers, and calls them back.
@@ -124,7 +128,7 @@ func setUp(t *testing.T, with setup) *daemon {
 	t.Cleanup(func() { _ = pbx.Close() })
 	dir := t.TempDir()
 	d := &daemon{
-		t: t, meta: meta, pbx: pbx, file: filepath.Join(dir, "wagate.yaml"), log: newLogBook(), wrap: with.Wrap,
+		t: t, meta: meta, pbx: pbx, file: filepath.Join(dir, "wagate.yaml"), log: newLogBook(), wrap: with.Wrap, program: with.Program,
 		env: append(os.Environ(), "TEST_APP_SECRET=app-secret", "TEST_VERIFY_TOKEN=verify-token", "TEST_TOKEN=access-token"),
 	}
 	t.Cleanup(func() {
@@ -132,7 +136,7 @@ func setUp(t *testing.T, with setup) *daemon {
 			t.Logf("log of the gateway:\n%s", tail(d.log.String(), 60))
 		}
 	})
-	with.Data = cmp.Or(with.Data, filepath.Join(dir, "data"))
+	with.Data = cmp.Or(with.Data, filepath.Join(quickDisk(t), "data"))
 	if with.Target == "" {
 		with.Target = pbx.URI("udp")
 	} else {
@@ -159,6 +163,20 @@ func (d *daemon) configure(s settings) {
 	var text bytes.Buffer
 	must(d.t, configFile.Execute(&text, s))
 	must(d.t, os.WriteFile(d.file, text.Bytes(), 0o600))
+}
+
+// quickDisk is a directory in memory where there is such a thing and no figure is
+// measured: the disks of machines that run tests have other work, and a process
+// that is killed loses nothing of what it wrote.
+func quickDisk(t *testing.T) string {
+	t.Helper()
+	if inMemory {
+		if dir, err := os.MkdirTemp("/dev/shm", "wagate-test"); err == nil {
+			t.Cleanup(func() { _ = os.RemoveAll(dir) })
+			return dir
+		}
+	}
+	return t.TempDir()
 }
 
 // freeTCP returns two different addresses that nobody listens on.
@@ -198,7 +216,10 @@ func (d *daemon) start(ctx context.Context) {
 // tryStart is start for a program that may die over it.
 func (d *daemon) tryStart(ctx context.Context) error {
 	d.t.Helper()
-	path, err := program()
+	path, err := d.program, error(nil)
+	if path == "" {
+		path, err = program()
+	}
 	must(d.t, err)
 	args := append(slices.Clone(d.wrap), path, "serve", "--config", d.file)
 	d.cmd = exec.CommandContext(context.WithoutCancel(ctx), args[0], args[1:]...)

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -80,6 +81,12 @@ func TestManyFates(t *testing.T) {
 		unprobed(c)
 		c.Routes[0].RingTimeout = 3 * time.Second
 	}})
+	playFates(ctx, t, r)
+}
+
+// playFates plays every fate once, all at the same time, and judges the books.
+func playFates(ctx context.Context, t *testing.T, r *rig.Rig) {
+	t.Helper()
 	all := fates()
 	scripts := map[string]faketrunk.Script{}
 	for _, f := range all {

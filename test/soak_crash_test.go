@@ -6,6 +6,10 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"wagate/config"
+	"wagate/test/fakemeta"
+	"wagate/test/rig"
 )
 
 // TestSoakKilledInTheMiddleOfAHundredCalls is C1.
@@ -34,3 +38,59 @@ func TestSoakKilledAtRandom(t *testing.T) {
 
 // TestSoakFewFiles is C17 with the limit that it names.
 func TestSoakFewFiles(t *testing.T) { fewFiles(t, func(int) int { return 256 }) }
+
+// TestSoakAbnormalEndings is R29: twenty courses of a call, most of them abnormal,
+// two hundred times in steps, leave as many goroutines and files as there were.
+func TestSoakAbnormalEndings(t *testing.T) {
+	const rounds, atOnce = 200, 40
+	p := goOn(t, "endings")
+	ctx, cancel := context.WithTimeout(t.Context(), soakLimit+8*patience)
+	defer cancel()
+	for end := time.Now().Add(soakLimit); p.Runs < rounds && time.Now().Before(end) && !t.Failed(); {
+		abnormalEndings(ctx, t, p, min(p.Runs+atOnce, rounds), end)
+	}
+	t.Logf("R29: %d of %d rounds, %d calls", p.Runs, rounds, p.Calls)
+}
+
+// abnormalEndings plays rounds with one gateway, as many as its API lists at once.
+func abnormalEndings(ctx context.Context, t *testing.T, p *progress, until int, end time.Time) {
+	t.Helper()
+	r, err := rig.Start(ctx, rig.Options{Config: func(c *config.Config) {
+		unprobed(c)
+		c.Routes[0].RingTimeout = 3 * time.Second
+	}})
+	must(t, err)
+	defer func() { must(t, r.Close()) }()
+	playFates(ctx, t, r) // warm
+	before := atRest(ctx, t, r)
+	for p.Runs < until && time.Now().Before(end) && !t.Failed() {
+		playFates(ctx, t, r)
+		p.Runs, p.Calls = p.Runs+1, p.Calls+len(fates())
+		p.save(t)
+	}
+	after := atRest(ctx, t, r)
+	if after.goroutines > before.goroutines+soakLeftover || after.files > before.files {
+		t.Errorf("%+v at rest, %+v before", after, before)
+	}
+	t.Logf("at rest %+v, before %+v", after, before)
+}
+
+// TestSoakMutedCustomerStays is the other half of C8: with the timeouts that ship,
+// silence for ten minutes is no death.
+func TestSoakMutedCustomerStays(t *testing.T) {
+	const muted = 10 * time.Minute
+	ctx, cancel := context.WithTimeout(t.Context(), muted+4*patience)
+	defer cancel()
+	r, err := rig.Start(ctx, rig.Options{Config: unprobed})
+	must(t, err)
+	defer func() { must(t, r.Close()) }()
+	r.PBX.Handle(answering(0))
+	customer, phone := talking(ctx, t, r, fakemeta.CallOptions{})
+	customer.Speech(fakemeta.Quiet)
+	pause(ctx, muted)
+	customer.Speech(fakemeta.Speaking)
+	hearing(ctx, t, customer, phone)
+	customer.HangUp()
+	wantRecord(t, recordOf(t, settled(ctx, t, r), customer), "hangup", "customer")
+	t.Logf("C8: a muted customer was heard again after %v", muted)
+}

@@ -15,7 +15,6 @@ import (
 
 // TestKilledInTheMiddleOfTwentyCalls is C1 with a fifth of its calls.
 func TestKilledInTheMiddleOfTwentyCalls(t *testing.T) {
-	t.Parallel()
 	killedAmong(t, 20)
 }
 

@@ -62,6 +62,34 @@ func TestSecretFiles(t *testing.T) {
 	}
 }
 
+// TestTokenFiles: a number's token that is from a file can be read there again.
+func TestTokenFiles(t *testing.T) {
+	setSecrets(t)
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "token"), "first", 0o600)
+	text, err := os.ReadFile("testdata/good.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inFile := strings.Replace(string(text), "env: WAGATE_TOKEN_SUPPORT", "file: token", 1)
+	for text, want := range map[string]string{string(text): "", inFile: filepath.Join(dir, "token")} {
+		c, err := Parse([]byte(text), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.TokenFile("support"); got != want || c.TokenFile("sales") != "" {
+			t.Errorf("the token is from %q, want %q", got, want)
+		}
+	}
+	write(t, filepath.Join(dir, "token"), "second\n", 0o600)
+	if token, err := ReadSecret(filepath.Join(dir, "token")); err != nil || token != "second" {
+		t.Errorf("read again: %v", err)
+	}
+	if _, err := ReadSecret(filepath.Join(dir, "none")); err == nil {
+		t.Error("a file that is not there was read")
+	}
+}
+
 // TestCredentials: what systemd keeps for one service counts as closed, although
 // its access list shows as permissions of the group.
 func TestCredentials(t *testing.T) {

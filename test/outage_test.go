@@ -55,6 +55,51 @@ func TestGraphOutages(t *testing.T) {
 	}
 }
 
+// TestEndsPassStuckRequests: every other request hangs, and calls end as fast as
+// ever.
+func TestEndsPassStuckRequests(t *testing.T) {
+	t.Parallel()
+	const (
+		calls  = 3
+		stuck  = 10
+		endsIn = 2 * time.Second
+	)
+	r, ctx := rigged(t, rig.Options{Config: dialUnprobed})
+	r.PBX.Handle(answering(0))
+	for i := range stuck {
+		r.Meta.Grant(customerNumber(i))
+	}
+	awaitMetric(ctx, t, r, stuck, "wagate_permission_replies_total")
+	var talks []*fakemeta.Customer
+	var phones []*faketrunk.Call
+	for range calls {
+		c, phone := talking(ctx, t, r, fakemeta.CallOptions{})
+		talks, phones = append(talks, c), append(phones, phone)
+	}
+	for _, action := range []string{"connect", "pre_accept", "accept", "call_permissions", "messages"} {
+		r.Meta.Fail(fakemeta.Fault{Kind: fakemeta.Hang, Action: action})
+	}
+	var waiting []*faketrunk.Call
+	for i := range stuck {
+		waiting = append(waiting, dial(ctx, t, r, "+"+customerNumber(i)))
+	}
+	pause(ctx, 300*time.Millisecond) // they are all stuck
+	for i, phone := range phones {
+		began := time.Now()
+		must(t, phone.Hangup(ctx))
+		must(t, talks[i].Wait(ctx, fakemeta.Ended))
+		took := time.Since(began)
+		if took > 3*endsIn {
+			t.Errorf("the end took %v, want %v", took, endsIn)
+		}
+		t.Logf("ended %v after the phone hung up, want %v", took, endsIn)
+	}
+	for _, c := range waiting {
+		refused(ctx, t, c)
+	}
+	must(t, r.PBX.Settled(ctx))
+}
+
 // suffer lets calls come and go through an outage, and judges the books.
 func (o outage) suffer(t *testing.T, length time.Duration) {
 	t.Helper()

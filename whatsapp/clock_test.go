@@ -144,3 +144,13 @@ func TestBarredRequests(t *testing.T) {
 		t.Errorf("an end was not sent: %v", err)
 	}
 }
+
+func FuzzUsage(f *testing.F) {
+	f.Add(`{"1":[{"type":"messaging","call_count":100,"estimated_time_to_regain_access":19}]}`)
+	f.Add(`{"1":{"estimated_time_to_regain_access":"-1e99"}}`)
+	f.Fuzz(func(t *testing.T, value string) {
+		if wait := usageWait(value); wait < 0 || wait > maxRetryAfter {
+			t.Fatalf("wait %v", wait)
+		}
+	})
+}

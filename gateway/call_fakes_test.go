@@ -46,6 +46,7 @@ type fakeGraph struct {
 	*ledger
 	results map[string][]error
 	slow    map[string]time.Duration
+	pause   atomic.Int64 // how long Meta wants no request, in nanoseconds
 }
 
 func (g *fakeGraph) ask(ctx context.Context, verb string) error {
@@ -66,7 +67,7 @@ func (g *fakeGraph) ask(ctx context.Context, verb string) error {
 	return nil
 }
 
-func (*fakeGraph) Throttled() time.Duration { return 0 }
+func (g *fakeGraph) Throttled() time.Duration { return time.Duration(g.pause.Load()) }
 
 func (g *fakeGraph) PreAccept(ctx context.Context, _ whatsapp.CallID, answer string) error {
 	return g.ask(ctx, "pre_accept:"+answer)

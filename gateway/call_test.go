@@ -184,15 +184,53 @@ func TestMetaIsBroken(t *testing.T) {
 	}
 }
 
+// TestEndKeepsToPauses: the end of a call is asked for at once, and again after
+// the pause that Meta wants of the number.
+func TestEndKeepsToPauses(t *testing.T) {
+	rehearse(t, onePhone, func(s *rehearsal) {
+		s.graph.results["terminate"] = []error{whatsapp.ErrUnknown}
+		s.graph.pause.Store(int64(4 * time.Second))
+		s.start()
+		phone := s.dialled()
+		phone.answer()
+		s.phase(Active)
+		s.seen.take()
+		phone.notify(sip.Hungup{})
+		time.Sleep(3900 * time.Millisecond)
+		s.saw("one end in the pause", "terminate")
+		time.Sleep(200 * time.Millisecond)
+		s.saw("and one after it", "terminate")
+		s.ended(Hangup, "pbx")
+	})
+}
+
+// TestNoPhoneRingsInVain: whether a customer's call is let in while Meta fails.
+func TestNoPhoneRingsInVain(t *testing.T) {
+	for _, row := range []struct {
+		err  error
+		want Cause
+	}{
+		{nil, NoCause},
+		{&whatsapp.BarredError{Why: whatsapp.BarredFailing, Wait: time.Second}, APIDown},
+		{&whatsapp.BarredError{Why: whatsapp.BarredThrottled, Wait: time.Minute}, Limited},
+		{&whatsapp.BarredError{Why: whatsapp.BarredThrottled, Wait: preAcceptLimit - time.Second}, NoCause}, // over when the phone rings
+	} {
+		if got := unreachable(row.err); got != row.want {
+			t.Errorf("%v: %v, want %v", row.err, got, row.want)
+		}
+	}
+}
+
 // TestMetaIsKnownToBeBroken: nothing was asked of Meta for the call, so it is
 // rejected.
 func TestMetaIsKnownToBeBroken(t *testing.T) {
 	rehearse(t, onePhone, func(s *rehearsal) {
 		s.graph.results["pre_accept:sdp"] = []error{&whatsapp.BarredError{Why: whatsapp.BarredFailing, Wait: time.Second}}
+		s.graph.slow["pre_accept:sdp"] = 100 * time.Millisecond // it is told that late
 		s.start()
 		phone := s.dialled()
 		phone.notify(sip.Ringing{Status: 180})
-		synctest.Wait()
+		time.Sleep(200 * time.Millisecond)
 		s.saw("no phone rings on", "begin", "save sip:10.0.0.1", "INVITE sip:10.0.0.1 600", "pre_accept:sdp", "reject", "CANCEL sip:10.0.0.1")
 		phone.notify(sip.Refused{Status: 487})
 		s.ended(APIDown, "gateway")

@@ -115,6 +115,24 @@ func TestReaperAsksUntilMetaConfirms(t *testing.T) {
 	})
 }
 
+// TestReaperKeepsToPauses: the first try is made whatever Meta wants, those after
+// it are not, even if it was another call's request that was throttled.
+func TestReaperKeepsToPauses(t *testing.T) {
+	reaping(t, []store.Debt{{Kind: debtTerminate, Number: "support", WACID: "w"}}, func(g *fakeGraph) {
+		g.results["terminate"] = []error{whatsapp.ErrUnknown}
+		g.pause.Store(int64(20 * time.Second))
+	}, func(g *fakeGraph, book *debtList) {
+		time.Sleep(19 * time.Second)
+		if got := g.take(); len(got) != 1 {
+			t.Errorf("asked %v within the pause", got)
+		}
+		time.Sleep(2 * time.Second)
+		if got := g.take(); len(got) != 1 || book.left() != 0 {
+			t.Errorf("after the pause asked %v, %d left", got, book.left())
+		}
+	})
+}
+
 func TestReaperTriesTheOtherVerb(t *testing.T) {
 	reaping(t, []store.Debt{{Kind: debtReject, Number: "support", WACID: "w"}}, func(g *fakeGraph) {
 		g.results["reject"] = []error{&whatsapp.APIError{Status: 400, Code: 100, Details: "not possible in this state"}}

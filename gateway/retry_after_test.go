@@ -38,6 +38,13 @@ func TestRetryAfterOfLimits(t *testing.T) {
 		}
 	}
 	c := &Call{now: now}
+	if c.noteLimit(&whatsapp.BarredError{Why: whatsapp.BarredThrottled, Wait: 40 * time.Second}); c.retryAfter < 40*time.Second {
+		t.Errorf("a pause of Meta's says %v", c.retryAfter)
+	}
+	c = &Call{now: now}
+	if c.noteLimit(&whatsapp.BarredError{Why: whatsapp.BarredFailing, Wait: 4 * time.Second}); c.retryAfter != 0 {
+		t.Errorf("a Meta that fails says %v", c.retryAfter)
+	}
 	if c.noteLimit(&whatsapp.APIError{Code: 138006}); c.retryAfter != 0 {
 		t.Errorf("a refusal that is no limit says %v", c.retryAfter)
 	}

@@ -116,6 +116,21 @@ func TestTemporary(t *testing.T) {
 		{400, 0, false},
 		{404, 987654, false},
 		{301, 0, false},
+		{503, 133004, true},
+		{500, 131000, true},
+		{401, 0, false},
+		{403, 250, false},
+		{403, 299, false},
+		{500, 131026, false},
+		{500, 131044, false},
+		{500, 131055, false},
+		{500, 138000, false},
+		{500, 138001, false},
+		{500, 138006, false},
+		{500, 138009, false},
+		{500, 138012, false},
+		{500, 138018, false},
+		{429, 138012, false},
 	} {
 		if got := (&APIError{Status: c.status, Code: c.code}).Temporary(); got != c.want {
 			t.Errorf("HTTP %d, code %d: got %v, want %v", c.status, c.code, got, c.want)

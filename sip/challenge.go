@@ -24,8 +24,8 @@ func (s *Server) realm() string {
 // authenticate lets an INVITE pass whose trunk has nothing to prove, or which
 // brings the right credentials with a nonce that is still good. Everything else
 // gets one and the same answer, a fresh challenge (RFC 3261 section 22), but
-// that right credentials with a nonce that has had its time are told so. It
-// remembers nothing of an INVITE that does not pass.
+// that right credentials with a nonce that has had its time are told so. Of an
+// INVITE that does not pass nothing is remembered but its trace, for a moment.
 func (s *Server) authenticate(t *trunk, m *message, fl flow, now time.Time) *fault {
 	want := t.cfg.Challenge
 	if want.User == "" {

@@ -237,6 +237,7 @@ func (s *Server) takeInvite(m *message, fl flow) {
 		return
 	}
 	if f := s.authenticate(t, m, fl, now); f != nil {
+		s.traces.challenged(m)
 		s.refuse(m, fl, f)
 		return
 	}

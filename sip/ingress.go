@@ -35,8 +35,7 @@ func (s *Server) incomingCall(t *trunk, m *message, tx *serverTx, instead *Repla
 	}
 	c.state = durable{Version: stateVersion, Trunk: t.cfg.Name, CallID: c.dialog.CallID}
 	c.saveDialog()
-	c.trace.note(traced(m, m.from, false))
-	s.traces.add(c.CallID(), c.trace)
+	s.traces.opened(m, c.trace)
 	tx.owner.Store(c)
 	s.remember(c)
 	tx.answer(100)

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -21,12 +22,20 @@ type Traced struct {
 	Body    []byte
 }
 
-// maxEarly is how many messages of an incoming call wait for its owner.
-const maxEarly = 8
+const (
+	// maxEarly is how many messages of an incoming call wait for its owner.
+	maxEarly = 16
+	// maxKnock is how many of them may be from before its credentials were right,
+	// maxKnocks how many INVITEs are remembered that had none, and knockRest how long.
+	maxKnock  = 8
+	maxKnocks = 32
+	knockRest = 5 * time.Second
+)
 
 // tracer takes the messages of one Session to its owner. They come from
 // whatever goroutine reads or sends.
 type tracer struct {
+	knock bool // there is no Session yet: its INVITE was challenged
 	mu    sync.Mutex
 	tell  func(Traced)
 	bound bool     // tell is settled, even where it is nil
@@ -35,8 +44,11 @@ type tracer struct {
 
 func (t *tracer) note(m Traced) {
 	t.mu.Lock()
-	tell := t.tell
-	if !t.bound && len(t.early) < maxEarly {
+	tell, limit := t.tell, maxEarly
+	if t.knock {
+		limit = maxKnock
+	}
+	if !t.bound && len(t.early) < limit {
 		t.early = append(t.early, m)
 	}
 	t.mu.Unlock()
@@ -62,8 +74,53 @@ func (t *tracer) bind(tell func(Traced)) {
 // tracers finds the Session of a message by its Call-ID, which is all that a
 // transport knows of it.
 type tracers struct {
-	mu    sync.Mutex // a leaf
-	calls map[string]*tracer
+	mu     sync.Mutex // but for a tracer's mu a leaf
+	calls  map[string]*tracer
+	knocks int // of them that have no Session yet
+}
+
+// challenged remembers an INVITE that is challenged, and what follows: the call
+// comes again, with credentials, and its trace begins here.
+func (t *tracers) challenged(m *message) {
+	id := m.get("Call-ID")
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.calls[id] != nil || t.knocks == maxKnocks {
+		return
+	}
+	tr := &tracer{knock: true}
+	t.calls[id] = tr
+	t.knocks++
+	tr.note(traced(m, m.from, false))
+	time.AfterFunc(knockRest, func() { t.remove(id, tr) })
+}
+
+// opened begins the trace of a Session, with what its INVITE met before.
+func (t *tracers) opened(m *message, tr *tracer) {
+	id := m.get("Call-ID")
+	t.mu.Lock()
+	before := t.calls[id]
+	t.dropLocked(id)
+	t.calls[id] = tr
+	t.mu.Unlock()
+	if before != nil && before.knock {
+		tr.inherit(before, m.get("Via"))
+	}
+	tr.note(traced(m, m.from, false))
+}
+
+// inherit takes over what another has noted but for the INVITE that came by via:
+// it is about to be noted.
+func (t *tracer) inherit(before *tracer, via string) {
+	before.mu.Lock()
+	defer before.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range before.early {
+		if m.Sent || m.Method != "INVITE" || !slices.Contains(m.Headers, Header{"Via", via}) {
+			t.early = append(t.early, m)
+		}
+	}
 }
 
 func (t *tracers) add(callID string, tr *tracer) {
@@ -76,8 +133,15 @@ func (t *tracers) remove(callID string, tr *tracer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.calls[callID] == tr {
-		delete(t.calls, callID)
+		t.dropLocked(callID)
 	}
+}
+
+func (t *tracers) dropLocked(callID string) {
+	if tr := t.calls[callID]; tr != nil && tr.knock {
+		t.knocks--
+	}
+	delete(t.calls, callID)
 }
 
 func (t *tracers) find(callID string) *tracer {

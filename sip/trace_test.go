@@ -121,6 +121,52 @@ func TestIncomingCallIsTraced(t *testing.T) {
 	}
 }
 
+// TestChallengeIsTraced: the INVITE without credentials, its 401 and its ACK
+// belong to the call that comes of them, and to no other.
+func TestChallengeIsTraced(t *testing.T) {
+	p := newPeer(t)
+	s := newTestServer(t, quick(), guarded(p))
+	book := newTraceBook(t)
+	serve(t, s, func(c *Session, _ Incoming) {
+		c.Bind(Handling{Notify: func(Event) {}, Trace: book.take})
+		c.Refuse(486, Reason{Q850: 17}, 0)
+	})
+	d := &desk{peer: p, s: s}
+	for range 2 * maxKnocks { // nobody comes again for most of them
+		d.challenged(p.outside("INVITE", "v=0 offer"))
+	}
+	s.traces.mu.Lock()
+	if n := len(s.traces.calls); n != maxKnocks || s.traces.knocks != n {
+		t.Errorf("%d INVITEs are remembered, %d are counted, want %d", n, s.traces.knocks, maxKnocks)
+	}
+	for id, tr := range s.traces.calls {
+		s.traces.dropLocked(id)
+		for range 2 * maxKnock {
+			tr.note(Traced{})
+		}
+		if len(tr.early) != maxKnock {
+			t.Errorf("%d messages of one are remembered, want %d", len(tr.early), maxKnock)
+		}
+	}
+	if s.traces.knocks != 0 {
+		t.Errorf("%d are counted when all are forgotten", s.traces.knocks)
+	}
+	s.traces.mu.Unlock()
+
+	m := p.outside("INVITE", "v=0 offer")
+	ask := d.challenged(m)
+	ack := p.outside("ACK", "", "Via: "+m.get("Via"), "From: "+m.get("From"), "To: "+ask.get("To"), "Call-ID: "+m.get("Call-ID"))
+	p.send(s.Addr("udp"), string(ack.bytes()))
+	d.resend(m, ask, 0, "pbx", "secret")
+	p.want("486")
+	book.want(">486 INVITE", 1)
+	book.mu.Lock()
+	defer book.mu.Unlock()
+	if got, want := strings.Join(book.lines[:6], " "), "<INVITE >401 INVITE <ACK <INVITE >100 INVITE >486 INVITE"; got != want {
+		t.Errorf("traced %s, want %s", got, want)
+	}
+}
+
 // TestTraceOfNobodyIsBounded: an INVITE that nobody takes is sent again and again.
 func TestTraceOfNobodyIsBounded(t *testing.T) {
 	var tr tracer

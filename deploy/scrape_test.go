@@ -2,8 +2,13 @@ package deploy_test
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net"
 	"net/http"
 	"net/url"
@@ -39,6 +44,8 @@ func watch(ctx context.Context, t *testing.T) *watched {
 		second := c.Trunks[0]
 		second.Name, second.Register.Enabled = "desk", true
 		c.Trunks = append(c.Trunks, second)
+		c.SIP.Listen = append(c.SIP.Listen, "tls://127.0.0.1:0")
+		c.SIP.TLS = certificate(t)
 	}})
 	must(t, err)
 	t.Cleanup(func() { _ = r.Close() })
@@ -69,6 +76,23 @@ func watch(ctx context.Context, t *testing.T) *watched {
 	dial(ctx, t, r, "34600111333", faketrunk.Refused)
 	w.at = w.await(ctx, `sum(wagate_calls_ended_total) >= 4 and on () count_over_time(up[5m]) >= 3`)
 	return w
+}
+
+// certificate makes one that is good for an hour, and returns its files.
+func certificate(t *testing.T) config.TLS {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	must(t, err)
+	one := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, one, one, public, private)
+	must(t, err)
+	key, err := x509.MarshalPKCS8PrivateKey(private)
+	must(t, err)
+	dir := t.TempDir()
+	files := config.TLS{Cert: filepath.Join(dir, "crt"), Key: filepath.Join(dir, "key")}
+	must(t, os.WriteFile(files.Cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	must(t, os.WriteFile(files.Key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600))
+	return files
 }
 
 // dial lets an agent call a customer, and waits for what becomes of it.

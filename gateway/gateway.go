@@ -291,7 +291,7 @@ func (g *Gateway) reload(cfg *config.Config) error {
 	// Nothing below can fail.
 	g.webhook.Reload(cfg.WhatsApp)
 	g.admin.reload(cfg.HTTP.Admin)
-	g.certificate.pair.Store(pair)
+	g.showCertificate(pair)
 	g.adopt(next)
 	g.log.Info("configuration reloaded")
 	return nil

@@ -35,6 +35,7 @@ type metrics struct {
 	callbacks     *prometheus.CounterVec
 	refused       *prometheus.GaugeVec
 	transfers     *prometheus.CounterVec
+	certificates  *prometheus.GaugeVec
 }
 
 func newMetrics(reg prometheus.Registerer, version string) *metrics {
@@ -116,10 +117,13 @@ func newMetrics(reg prometheus.Registerer, version string) *metrics {
 		transfers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "wagate_sip_transfers_total", Help: "Transfers that a PBX asked for, by what became of them.",
 		}, []string{"trunk", "outcome"}),
+		certificates: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "wagate_certificate_expiry_timestamp_seconds", Help: "Until when a certificate that we show is good.",
+		}, []string{"use"}),
 	}
 	reg.MustRegister(m.callbacks, m.buildInfo, m.ready, m.draining, m.reloadOK, m.reloadTime, m.started, m.ended, m.calls,
 		m.abandoned, m.setup, m.answer, m.duration, m.panics, m.mailboxDepth, m.recovered, m.debts, m.debtsPaid,
-		m.debtsExpired, m.debtOldest, m.recordFailure, m.refused, m.transfers)
+		m.debtsExpired, m.debtOldest, m.recordFailure, m.refused, m.transfers, m.certificates)
 	m.buildInfo.WithLabelValues(version, runtime.Version()).Set(1)
 	for _, side := range []string{sideWhatsApp, sideSIP} {
 		m.abandoned.WithLabelValues(side)

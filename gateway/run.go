@@ -59,7 +59,7 @@ func (g *Gateway) listen(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	g.certificate.pair.Store(pair)
+	g.showCertificate(pair)
 	return nil
 }
 
@@ -97,6 +97,22 @@ func loadCertificate(kp config.KeyPair) (*tls.Certificate, error) {
 }
 
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.pair.Load(), nil }
+
+// showCertificate takes the webhook's certificate, nil for none, and notes how
+// long it and that of SIP are good.
+func (g *Gateway) showCertificate(pair *tls.Certificate) {
+	g.certificate.pair.Store(pair)
+	ends := map[string]time.Time{"sip": g.sip.CertificateEnds()}
+	if pair != nil {
+		ends["webhook"] = pair.Leaf.NotAfter
+	}
+	g.metrics.certificates.Reset()
+	for use, at := range ends {
+		if !at.IsZero() {
+			g.metrics.certificates.WithLabelValues(use).Set(float64(at.Unix()))
+		}
+	}
+}
 
 // Run serves until it has drained or ctx ends; then every call is ended, and
 // everything is closed. It may be called once.

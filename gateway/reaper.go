@@ -22,6 +22,7 @@ var debtBackoff = []time.Duration{
 
 const (
 	debtLife      = 15 * time.Minute // then an operator has to look
+	leastTries    = 30               // before that, however far the clock went
 	endLimit      = 2 * time.Second  // one terminate or reject
 	dialogLimit   = 40 * time.Second // CANCEL and the late 2xx of an INVITE: 64*T1 and some
 	debtsAtOnce   = 200
@@ -121,7 +122,7 @@ func (r *reaper) round(ctx context.Context) time.Duration {
 	r.report(debts)
 	wait := debtPollLimit
 	for _, d := range debts {
-		if due := d.Next.Sub(r.now()); due > 0 {
+		if due := d.Next.Sub(r.now()); due > 0 && due <= longestPause { // else the clock went back since
 			wait = min(wait, due)
 			continue
 		}
@@ -188,7 +189,7 @@ func (r *reaper) pay(ctx context.Context, d store.Debt) (noted bool) {
 		r.metrics.debtsPaid.WithLabelValues(d.Kind).Inc()
 		log.Debug("owed end confirmed")
 		err = r.book.Paid(ctx, d.ID)
-	case r.now().After(d.Expires):
+	case r.now().After(d.Expires) && d.Tries >= leastTries:
 		r.metrics.debtsExpired.WithLabelValues(d.Kind).Inc()
 		log.Error("owed end given up, check this call at the far end", slog.Any("error", err))
 		err = r.book.Paid(ctx, d.ID)

@@ -266,3 +266,33 @@ func TestRefusedOrGone(t *testing.T) {
 		}
 	}
 }
+
+// A clock that is set by hours makes no end wait, and gives none up.
+func TestReaperOutlivesAClockThatJumps(t *testing.T) {
+	for name, jump := range map[string]time.Duration{"back": -time.Hour, "far back": -400 * 24 * time.Hour, "ahead": time.Hour, "far ahead": 400 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				now := time.Now()
+				book := &debtList{debts: []store.Debt{{
+					ID: 1, Kind: debtTerminate, Number: "support", WACID: "w", Since: now, Next: now.Add(time.Second), Expires: now.Add(debtLife),
+				}}}
+				g := &fakeGraph{ledger: &ledger{}, results: map[string][]error{"terminate": {whatsapp.ErrNotSent, whatsapp.ErrNotSent}}, slow: map[string]time.Duration{}}
+				r := newReaper(book, newMetrics(nil, "test"), slog.New(slog.DiscardHandler))
+				r.now = func() time.Time { return time.Now().Add(jump) }
+				r.ender = func(string) graphEnder { return g }
+				ctx, stop := context.WithCancel(t.Context())
+				over := make(chan struct{})
+				go func() {
+					r.run(ctx)
+					close(over)
+				}()
+				time.Sleep(10 * time.Second)
+				if got := g.take(); len(got) != 3 || book.left() != 0 {
+					t.Errorf("asked %v, %d owed; want three times and none", got, book.left())
+				}
+				stop()
+				<-over
+			})
+		})
+	}
+}

@@ -39,6 +39,7 @@ func run() int {
 	var b bench
 	var plan plan
 	var own int
+	var realtime bool
 	var voice string
 	plan.flags()
 	flag.IntVar(&b.rate, "rate", 25, "calls set up per second")
@@ -46,6 +47,7 @@ func run() int {
 	flag.DurationVar(&b.measure, "measure", 8*time.Second, "length of each measurement")
 	flag.IntVar(&b.core, "core", 0, "the core of what is measured")
 	flag.IntVar(&own, "own", 1, "the core of this program")
+	flag.BoolVar(&realtime, "realtime", false, "run everything in the real-time class (chrt), on a machine that does other things too; needs root")
 	flag.StringVar(&b.program, "wagate", "bin/wagate", "the gateway")
 	flag.StringVar(&b.rtpengines, "rtpengine", ".cache/rtpengine", "folder that test/tools/rtpengine.sh made")
 	flag.StringVar(&b.profile, "profile", "", "write the CPU profile of the gateway's last measurement here")
@@ -53,7 +55,7 @@ func run() int {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := pin(own)
+	err := pin(own, realtime)
 	if err == nil {
 		err = b.prepare(voice)
 	}
@@ -77,7 +79,7 @@ func (b *bench) prepare(voice string) (err error) {
 }
 
 // pin puts this program on a core of its own, by starting it again there.
-func pin(core int) error {
+func pin(core int, realtime bool) error {
 	const mark = "WAGATE_BENCH_PINNED"
 	if os.Getenv(mark) != "" {
 		return nil
@@ -90,6 +92,10 @@ func pin(core int) error {
 	if err != nil {
 		return err
 	}
-	args := append([]string{"taskset", "-c", strconv.Itoa(core), self}, os.Args[1:]...)
+	args := []string{"taskset", "-c", strconv.Itoa(core)}
+	if realtime {
+		args = append(args, "chrt", "-r", "1")
+	}
+	args = append(append(args, self), os.Args[1:]...)
 	return syscall.Exec(taskset, args, append(os.Environ(), mark+"=yes"))
 }

@@ -50,8 +50,8 @@ func (b *bench) watch(ctx context.Context, s subject, calls []*call, talker *tal
 	}
 	began := time.Now()
 	for _, c := range calls {
-		c.toPhone.begin(began)
-		c.toWA.begin(began)
+		c.toPhone.begin()
+		c.toWA.begin()
 	}
 	if w, ok := s.(*wagate); ok && b.profile != "" {
 		go w.save(ctx, b.profile, b.measure)
@@ -65,14 +65,24 @@ func (b *bench) watch(ctx context.Context, s subject, calls []*call, talker *tal
 	}
 	ended := time.Now()
 	r := &result{subject: s.name(), calls: len(calls), cpu: to.cpu - from.cpu, rss: to.rss, took: ended.Sub(began)}
+	r.worst, r.slipped = talker.own()
 	for _, c := range calls {
-		r.toPhone.add(c.toPhone.end(ended))
-		r.toWA.add(c.toWA.end(ended))
+		c.toPhone.end()
+		c.toWA.end()
+	}
+	if err := wait(ctx, underWay); err != nil {
+		return nil, err
+	}
+	for _, c := range calls {
+		r.toPhone.add(c.toPhone.collect())
+		r.toWA.add(c.toWA.collect())
 		r.setups = append(r.setups, c.setup)
 	}
-	r.worst, r.slipped = talker.own()
 	return r, nil
 }
+
+// underWay is how long packets that count are waited for.
+const underWay = 500 * time.Millisecond
 
 func wait(ctx context.Context, d time.Duration) error {
 	select {

@@ -17,14 +17,17 @@ type plan struct {
 	calls, against, passed string
 	complexities           string
 	rounds                 int
+	offered, limit         int
 }
 
 func (p *plan) flags() {
-	flag.StringVar(&p.parts, "run", "calls,passthrough,rtpengine", "the parts: "+strings.Join(partNames(), ", "))
+	flag.StringVar(&p.parts, "run", "calls,overload,passthrough,rtpengine", "the parts: "+strings.Join(partNames(), ", "))
 	flag.StringVar(&p.calls, "calls", "1,25,50,100,150,200", "calls at once that are transcoded")
 	flag.StringVar(&p.passed, "passed", "500,1000,1500", "calls at once that are passed through")
 	flag.StringVar(&p.against, "against", "25", "calls at once of the comparison with rtpengine")
 	flag.StringVar(&p.complexities, "complexity", "1,5,10", "Opus complexities of the comparison")
+	flag.IntVar(&p.offered, "offered", 300, "calls offered before the measurement of the overload")
+	flag.IntVar(&p.limit, "limit", 85, "limits.cpu of the overload")
 	flag.IntVar(&p.rounds, "rounds", 2, "how often everything is compared")
 }
 
@@ -37,6 +40,7 @@ type part struct {
 func parts() []part {
 	return []part{
 		{"calls", (*plan).transcoded},
+		{"overload", (*plan).overloaded},
 		{"passthrough", (*plan).passedThrough},
 		{"rtpengine", (*plan).compared},
 	}
@@ -106,11 +110,12 @@ func (p *plan) compared(ctx context.Context, b *bench) error {
 	}
 	codecs := pairing{opusCodec, pcmaCodec}
 	for _, n := range numbers {
-		t := b.newTable(fmt.Sprintf("%d calls, Opus <-> PCMA, beside rtpengine; cx is the Opus complexity", n))
+		t := b.newTable(fmt.Sprintf("%d calls, Opus <-> PCMA, beside rtpengine; cx is the Opus complexity, with one libopus for both", n))
 		for range p.rounds {
 			for _, cx := range complexities {
 				ours := b.wagate(n, codecs, fmt.Sprintf("complexity: %d, fec: off", cx))
 				ours.label = fmt.Sprintf("wagate cx %d", cx)
+				ours.libraries = b.sharedOpus()
 				theirs := b.rtpengine("26", cx)
 				theirs.lite = true
 				if err := t.both(ctx, b, codecs, n, ours, theirs); err != nil {
@@ -128,6 +133,10 @@ func (p *plan) compared(ctx context.Context, b *bench) error {
 	}
 	return nil
 }
+
+// sharedOpus is a folder with the libopus of rtpengine 26, so that both encode
+// with one library: it is some years younger than the one of bookworm.
+func (b *bench) sharedOpus() string { return filepath.Join(b.rtpengines, "opus") }
 
 func (t *table) both(ctx context.Context, b *bench, codecs pairing, n int, ours, theirs subject) error {
 	for _, s := range []subject{ours, theirs} {

@@ -29,14 +29,14 @@ type talk struct {
 	offset   int64 // number of a packet that comes out, less the one that went in
 	last     int64 // when a packet came out last
 
-	open   bool // measuring
-	since  int64
-	result outcome
+	open        bool  // measuring
+	first, past int64 // the packets that count, by their number going in; past 0: still measuring
+	result      outcome
 }
 
 // outcome is what was measured in one direction of a call.
 type outcome struct {
-	seconds  float64
+	expected int
 	received int
 	shifted  int             // frames left out or made up, as the marks tell
 	marks    int             // seen
@@ -57,18 +57,25 @@ func (t *talk) went(at time.Time) int64 {
 }
 
 // begin starts the measurement.
-func (t *talk) begin(at time.Time) {
+func (t *talk) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.open, t.since, t.result = true, at.UnixNano(), outcome{}
+	t.open, t.first, t.past, t.result = true, t.sent, 0, outcome{}
 }
 
-// end stops it.
-func (t *talk) end(at time.Time) outcome {
+// end lets no further packet count; those that are on their way do.
+func (t *talk) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.past = t.sent
+	t.result.expected = int(t.past - t.first)
+}
+
+// collect ends the measurement.
+func (t *talk) collect() outcome {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.open = false
-	t.result.seconds = float64(at.UnixNano()-t.since) / 1e9
 	return t.result
 }
 
@@ -81,16 +88,15 @@ func (t *talk) came(header, payload []byte, at int64) {
 	if marked {
 		t.anchor(number, at)
 	}
-	if t.open && at >= t.since {
+	in := number - t.offset
+	if t.open && t.anchored && in >= t.first && (t.past == 0 || in < t.past) && in < t.sent && in > t.sent-sendLog {
 		t.result.received++
+		t.result.delays = append(t.result.delays, time.Duration(at-t.times[in%sendLog]))
 		if t.last != 0 {
 			t.result.gaps = append(t.result.gaps, time.Duration(at-t.last))
 		}
 		if marked {
 			t.result.marks++
-		}
-		if in := number - t.offset; t.anchored && in >= 0 && in < t.sent && in >= t.sent-sendLog {
-			t.result.delays = append(t.result.delays, time.Duration(at-t.times[in%sendLog]))
 		}
 	}
 	t.last = at

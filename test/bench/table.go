@@ -25,7 +25,7 @@ type sum struct {
 }
 
 func (s *sum) add(o outcome) {
-	s.expected += int(o.seconds * frameRate)
+	s.expected += o.expected
 	s.received += o.received
 	s.shifted += o.shifted
 	s.marks += o.marks

@@ -54,13 +54,24 @@ func (t *talker) listen(c *call) {
 	t.fresh = append(t.fresh, c)
 }
 
+// forget is for a call that did not come about.
+func (t *talker) forget(c *call) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forgetLocked(c)
+}
+
+func (t *talker) forgetLocked(c *call) {
+	if i := slices.Index(t.fresh, c); i >= 0 {
+		t.fresh = slices.Delete(t.fresh, i, i+1)
+	}
+}
+
 // talk lets both sides of a call talk, each at its own moment.
 func (t *talker) talk(c *call) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if i := slices.Index(t.fresh, c); i >= 0 {
-		t.fresh = slices.Delete(t.fresh, i, i+1)
-	}
+	t.forgetLocked(c)
 	for _, m := range []mouth{
 		{say: c.customer.say, hear: c.customer.listen, report: c.customer.report, packets: t.speech.packets(c.customer.codec), talk: c.toPhone},
 		{say: c.phone.say, hear: c.phone.listen, packets: t.speech.packets(c.phone.codec), talk: c.toWA},

@@ -110,12 +110,11 @@ func (p *plan) compared(ctx context.Context, b *bench) error {
 	}
 	codecs := pairing{opusCodec, pcmaCodec}
 	for _, n := range numbers {
-		t := b.newTable(fmt.Sprintf("%d calls, Opus <-> PCMA, beside rtpengine; cx is the Opus complexity, with one libopus for both", n))
+		t := b.newTable(fmt.Sprintf("%d calls, Opus <-> PCMA, beside rtpengine; cx is the Opus complexity", n))
 		for range p.rounds {
 			for _, cx := range complexities {
 				ours := b.wagate(n, codecs, fmt.Sprintf("complexity: %d, fec: off", cx))
 				ours.label = fmt.Sprintf("wagate cx %d", cx)
-				ours.libraries = b.sharedOpus()
 				theirs := b.rtpengine("26", cx)
 				theirs.lite = true
 				if err := t.both(ctx, b, codecs, n, ours, theirs); err != nil {
@@ -133,10 +132,6 @@ func (p *plan) compared(ctx context.Context, b *bench) error {
 	}
 	return nil
 }
-
-// sharedOpus is a folder with the libopus of rtpengine 26, so that both encode
-// with one library: it is some years younger than the one of bookworm.
-func (b *bench) sharedOpus() string { return filepath.Join(b.rtpengines, "opus") }
 
 func (t *table) both(ctx context.Context, b *bench, codecs pairing, n int, ours, theirs subject) error {
 	for _, s := range []subject{ours, theirs} {

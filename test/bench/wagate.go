@@ -18,14 +18,13 @@ import (
 // wagate is the gateway itself, the program that users run, between the least
 // of a Meta and the least of a PBX: what they cost is not the gateway's.
 type wagate struct {
-	label     string
-	program   string
-	core      int
-	opus      string // complexity and fec as in the configuration
-	pairing   pairing
-	capacity  int    // limits.calls
-	limit     int    // limits.cpu
-	libraries string // a folder to look for libraries in first
+	label    string
+	program  string
+	core     int
+	opus     string // complexity and fec as in the configuration
+	pairing  pairing
+	capacity int // limits.calls
+	limit    int // limits.cpu
 
 	proc    *process
 	dir     string
@@ -79,9 +78,6 @@ func (w *wagate) start(ctx context.Context) (err error) {
 		return err
 	}
 	env := []string{"BENCH_SECRET=" + appSecret, "BENCH_TOKEN=token", "BENCH_VERIFY=verify"}
-	if w.libraries != "" {
-		env = append(env, "LD_LIBRARY_PATH="+w.libraries)
-	}
 	if w.proc, err = spawn(w.core, env, w.program, "serve", "--config", path); err != nil {
 		return err
 	}

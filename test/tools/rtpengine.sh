@@ -68,9 +68,6 @@ RUN
 
 fetch forky 26
 fetch bookworm 10.5
-# The libopus of the newer one alone, for whoever wants to encode with the same.
-mkdir "$new/opus"
-cp -L "$new"/26/usr/lib/*-linux-gnu/libopus.so.0 "$new/opus/"
 echo "$version" >"$new/complete"
 rm -rf "$dir"
 mv "$new" "$dir"

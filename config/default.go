@@ -38,7 +38,7 @@ func Default() *Config {
 		},
 		Limits: Limits{
 			Calls:        500,
-			CPU:          85,
+			CPU:          75,
 			MaxDuration:  4 * time.Hour,
 			DrainTimeout: 30 * time.Minute,
 			AnswerWindow: 50 * time.Second,

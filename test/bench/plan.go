@@ -27,7 +27,7 @@ func (p *plan) flags() {
 	flag.StringVar(&p.against, "against", "25", "calls at once of the comparison with rtpengine")
 	flag.StringVar(&p.complexities, "complexity", "1,5,10", "Opus complexities of the comparison")
 	flag.IntVar(&p.offered, "offered", 300, "calls offered before the measurement of the overload")
-	flag.IntVar(&p.limit, "limit", 85, "limits.cpu of the overload")
+	flag.IntVar(&p.limit, "limit", 75, "limits.cpu of the overload")
 	flag.IntVar(&p.rounds, "rounds", 2, "how often everything is compared")
 }
 

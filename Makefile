@@ -71,7 +71,7 @@ unit:
 # The whole walk and the whole sweep are too large for the race detector.
 model:
 	go test -count=1 -timeout 10m -run '^(TestModel|TestPermissionProperties|TestRacesToTheMillisecond)$$' ./gateway
-	go test -count=1 -timeout 10m -run '^(TestRough|TestEstimate)' ./media
+	go test -count=1 -timeout 10m -run '^(TestRough|TestEstimate|TestClocks)' ./media
 
 fuzz-short:
 	bash test/tools/fuzz.sh 3s

@@ -32,6 +32,10 @@ type output struct {
 	guessAt time.Time // of the next one
 	early   bool      // one is being made
 
+	stretch stretch
+	owed    int // frames that the sound has to grow by: -1, 0 or 1
+	waited  int // frames that were too loud for it
+
 	concealed time.Duration
 	missing   uint64 // packets that were lost
 	gaps      uint64 // rows of them
@@ -54,16 +58,18 @@ type digitIn struct {
 const guessAfter = 50 * time.Millisecond
 
 const (
-	maxPacket    = 200 * time.Millisecond // of G.711 and G.722 in one packet, RFC 3551 section 4.2
-	maxPCM       = wideRate * int(maxPacket/time.Millisecond) / 1000
-	maxConcealed = 5   // frames for one gap; a longer one is silence
-	copiesLately = 100 // packets without a copy until the far end is taken to send none
+	maxPacket       = 200 * time.Millisecond // of G.711 and G.722 in one packet, RFC 3551 section 4.2
+	maxPCM          = wideRate * int(maxPacket/time.Millisecond) / 1000
+	maxConcealed    = 5   // frames for one gap; a longer one is silence
+	stretchPatience = 100 // frames to wait for silence
+	copiesLately    = 100 // packets without a copy until the far end is taken to send none
 )
 
 // attach sets sink and format and forgets audio that waited for the old ones.
 func (o *output) attach(s Sink, want Format) {
 	o.sink, o.want = s, want
 	o.queue, o.turn = o.queue[:0], time.Time{}
+	o.stretch.grow, o.owed = 0, 0
 	if want.Codec != NoCodec {
 		return
 	}
@@ -177,7 +183,8 @@ func (o *output) emitAudio(s *slot, now time.Time) bool {
 	o.plc.at(rate)
 	joins := o.plc.made > 0
 	o.plc.good(pcm)
-	if o.want.Codec == s.media.codec && duration == frameTime && len(o.queue) == 0 && !joins {
+	if o.want.Codec == s.media.codec && duration == frameTime && len(o.queue) == 0 && !joins && o.owed == 0 && !o.stretch.active() {
+		o.stretch.remember(pcm, rate)
 		o.push(Frame{Kind: Audio, Codec: o.codec, Payload: s.payload, Timestamp: s.stamp, Duration: duration}, now)
 		return true
 	}
@@ -338,13 +345,42 @@ func (o *output) concealOne(next *slot, last bool, now time.Time) {
 func (o *output) frames(pcm []int16, rate int, now time.Time) {
 	if o.rate != rate {
 		o.queue, o.rate = o.queue[:0], rate
+		o.stretch = stretch{rate: rate}
 	}
+	if o.owed != 0 {
+		pcm = o.settle(pcm)
+	}
+	if o.stretch.active() {
+		o.queue = o.stretch.append(o.queue, pcm)
+		o.drain(now)
+		return
+	}
+	o.stretch.remember(pcm, rate)
 	if len(o.queue) == 0 && len(pcm) == rate/50 {
 		o.push(Frame{Kind: Audio, PCM: pcm, Rate: rate, Timestamp: o.stamp, Duration: frameTime}, now)
 		return
 	}
 	o.queue = append(o.queue, pcm...)
 	o.drain(now)
+}
+
+// settle makes good for a far end's clock: in silence by a frame that is left
+// out or comes twice, and where there is none by a stretch.
+func (o *output) settle(pcm []int16) []int16 {
+	if o.waited++; o.waited > stretchPatience {
+		o.stretch.begin(o.owed)
+		o.owed, o.waited = 0, 0
+		return pcm
+	}
+	if size := o.rate / 50; len(pcm) >= size && silent(pcm) {
+		if o.owed > 0 {
+			o.queue = append(o.queue, pcm[:size]...)
+		} else {
+			pcm = pcm[size:]
+		}
+		o.owed, o.waited = 0, 0
+	}
+	return pcm
 }
 
 // drain pushes queued frames whose turn it is and says when the next one's is;

@@ -26,6 +26,7 @@ type receiver struct {
 	next   int64 // number of the packet whose turn it is
 	buffer buffer
 	delays delays
+	drift  drift
 	out    output
 
 	packets, late, dropped uint64
@@ -161,6 +162,9 @@ func (r *receiver) receive(h *rtp.Header, payload []byte, at time.Time) {
 	}
 	if media.audio() {
 		r.source.time(r.delays.packet(at, h.Timestamp, media.codec))
+		if grow := r.drift.note(at, r.delays.base()); grow != 0 {
+			r.out.owed = grow
+		}
 		if r.firstAudio.IsZero() {
 			r.firstAudio = at
 			r.countFirst()
@@ -211,7 +215,7 @@ func (r *receiver) belongs(h *rtp.Header) bool {
 func (r *receiver) restart(number int64) {
 	r.buffer.clear()
 	r.next = number
-	r.delays.started = false
+	r.delays.started, r.drift.started = false, false
 	r.out.restart()
 }
 

@@ -409,10 +409,12 @@ const quietPeak = 100
 
 // inaudible says whether a frame has nothing to hear. Payloads are not looked into.
 func inaudible(f *Frame) bool {
-	if len(f.PCM) == 0 {
-		return false
-	}
-	for _, v := range f.PCM {
+	return len(f.PCM) > 0 && silent(f.PCM)
+}
+
+// silent says whether there is nothing to hear.
+func silent(pcm []int16) bool {
+	for _, v := range pcm {
 		if v > quietPeak || v < -quietPeak {
 			return false
 		}

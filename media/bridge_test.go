@@ -161,10 +161,18 @@ func TestSwap(t *testing.T) {
 // we send is not ahead of the clock either: neither the far end nor we carry
 // the stall to the end of the call.
 func TestStallIsWonBack(t *testing.T) {
+	for _, limit := range []time.Duration{pbxDelayMax, peerDelayMax} {
+		t.Run(limit.String(), func(t *testing.T) { stallIsWonBack(t, limit) })
+	}
+}
+
+func stallIsWonBack(t *testing.T, limit time.Duration) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		p, m := testPacer(t)
 		var w wire
 		left, right := testLeg(t, p, m, PCMA, (&wire{}).write), testLeg(t, p, m, PCMA, w.write)
+		left.delays.limit = limit
 		NewBridge(left, right).Start()
 		right.sender.open()
 		s := &stream{codec: PCMA, ssrc: 1}

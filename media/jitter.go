@@ -14,7 +14,7 @@ const (
 	delayWindow  = 2500 * time.Millisecond
 	delayLeap    = time.Second // off by this much is a new timeline
 	delayHold    = 5 * time.Second
-	delayShrink  = time.Second // between two steps down
+	delayShrink  = 500 * time.Millisecond // between two steps down
 	pbxDelayMax  = 100 * time.Millisecond
 	peerDelayMax = 200 * time.Millisecond
 )

@@ -12,6 +12,7 @@ type pace struct {
 	least  time.Duration // smallest lead in the current window
 	window time.Time     // its end
 	excess time.Time     // since when there is too much; zero: there is not
+	spare  int           // frames too many, as of the last window
 	filled int           // comfort frames that may have stood in for audio which then came
 }
 
@@ -22,8 +23,8 @@ const (
 	paceWindow  = 500 * time.Millisecond
 	paceSurplus = 15 * time.Millisecond  // lead of all frames of a window, after we filled a gap
 	paceDrift   = 35 * time.Millisecond  // the same without a gap: a fast clock
-	pacePatient = 500 * time.Millisecond // how long to wait for a quiet frame to leave out
-	maxFilled   = 10
+	pacePatient = 250 * time.Millisecond // how long to wait for a quiet frame to leave out
+	maxFilled   = 25
 )
 
 // admit says whether a frame may be sent now. quiet tells that nobody would
@@ -38,18 +39,28 @@ func (p *pace) admit(now time.Time, quiet bool) bool {
 	}
 	p.least = min(p.least, lead)
 	if !now.Before(p.window) {
+		enough := paceDrift
+		if p.filled > 0 {
+			enough = paceSurplus
+		}
 		switch {
-		case p.least < paceSurplus || p.filled == 0 && p.least < paceDrift:
-			p.excess = time.Time{}
+		case p.least < enough:
+			p.excess, p.spare = time.Time{}, 0
 		case p.excess.IsZero():
 			p.excess = now
+			fallthrough
+		default:
+			p.spare = 1 + int((p.least-enough)/frameTime)
 		}
 		p.window, p.least = now.Add(paceWindow), lead
 	}
 	if p.excess.IsZero() || !quiet && now.Sub(p.excess) < pacePatient {
 		return true
 	}
-	p.excess, p.window, p.least = time.Time{}, now.Add(paceWindow), maxLead
+	p.window, p.least = now.Add(paceWindow), maxLead
+	if p.excess, p.spare = now, p.spare-1; p.spare <= 0 {
+		p.excess = time.Time{}
+	}
 	p.filled = max(p.filled-1, 0)
 	return false
 }

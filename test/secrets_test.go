@@ -68,7 +68,7 @@ func TestSecretsAndNumbersStayInside(t *testing.T) {
 	}
 	shown["log"], shown["stacks"] = log, dump
 	for _, file := range []string{"wagate.db", "wagate.db-wal"} {
-		content, err := os.ReadFile(filepath.Join(filepath.Dir(d.file), "data", file))
+		content, err := os.ReadFile(filepath.Join(d.data, file))
 		must(t, err)
 		shown[file] = string(content)
 	}

@@ -50,7 +50,7 @@ func TestWatchdog(t *testing.T) {
 
 	// Whoever holds the database's lock stops the writer, as a disk that hangs
 	// does: each commit waits for as long as the store's busy_timeout.
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(filepath.Dir(d.file), "data", "wagate.db"))
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(d.data, "wagate.db"))
 	must(t, err)
 	defer db.Close()
 	lock, err := db.Conn(ctx)

@@ -75,11 +75,11 @@ func (b *breaker) leave(now time.Duration, turn uint64, v verdict) {
 			b.recent = tally{last: b.recent.last}
 		}
 		b.row = 0
-		b.recent.add(now, 1, 0)
+		b.recent.add(now, false)
 		return
 	}
 	b.row++
-	b.recent.add(now, 1, 1)
+	b.recent.add(now, true)
 	if all, failed := b.recent.sum(now); b.state != breakerClosed || v.wait > 0 || b.row >= rowLimit ||
 		all >= rateLeast && failed*rateFailed >= all {
 		b.open(now, v)

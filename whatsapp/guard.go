@@ -147,10 +147,8 @@ func (g *guard) enter(a action, again bool) (ticket, error) {
 			return t, err
 		}
 		g.repeats.Inc()
-		g.budget.add(now, 1, 1)
-	} else {
-		g.budget.add(now, 1, 0)
 	}
+	g.budget.add(now, again)
 	t.turn = g.breakers[t.class].enter(now)
 	return t, nil
 }

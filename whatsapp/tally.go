@@ -5,18 +5,21 @@ import "time"
 // span is how far back requests count, in seconds.
 const span = 10
 
-// tally counts two things over the last span seconds. Its zero value is empty.
+// tally counts over the last span seconds, all of something and some of it. Its
+// zero value is empty.
 type tally struct {
 	last  int64 // the second that was counted last
 	slots [span]struct{ all, some int }
 }
 
-// add counts at a time, given as the time since an arbitrary start.
-func (t *tally) add(at time.Duration, all, some int) {
+// add counts one, at a time that is given as the time since an arbitrary start.
+func (t *tally) add(at time.Duration, some bool) {
 	t.turn(at)
 	slot := &t.slots[t.last%span]
-	slot.all += all
-	slot.some += some
+	slot.all++
+	if some {
+		slot.some++
+	}
 }
 
 // sum is what was counted in the last span seconds.

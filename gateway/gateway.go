@@ -219,6 +219,10 @@ func (g *Gateway) adopt(r *running) {
 			if r.clients[name] != client {
 				client.Close() // idle connections; requests on their way finish
 			}
+			if r.clients[name] == nil {
+				g.whatsapp.Forget(name)
+				g.outages.forget(name)
+			}
 		}
 	}
 }

@@ -48,6 +48,14 @@ func (o *outages) note(number string, ofCall bool, err error) {
 		slog.Int("code", code), slog.Any("error", err))
 }
 
+// forget drops what is known of a number that is no longer ours.
+func (o *outages) forget(number string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.codes, number)
+	o.metrics.refused.DeleteLabelValues(number)
+}
+
 // barred says whether Meta takes no token of the number, so that any request
 // may show when it does again.
 func (o *outages) barred(number string) bool {

@@ -54,4 +54,15 @@ func TestNumberRefused(t *testing.T) {
 			t.Errorf("after %v: gauge %v, %d lines; want %v, %d", step.err, got, lines, step.gauge, step.lines)
 		}
 	}
+	o.note("support", true, paused)
+	o.forget("support")
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "wagate_number_refused" {
+			t.Error("a number that is no longer ours is refused")
+		}
+	}
 }

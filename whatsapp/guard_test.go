@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // What requests come to.
@@ -297,4 +299,24 @@ func TestBreakerProperties(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestForget(t *testing.T) {
+	m := NewMetrics(nil)
+	newGuard(m, "support")
+	newGuard(m, "sales")
+	m.Forget("support")
+	if n := len(collect(m.breakers)); n != int(classes) {
+		t.Errorf("%d gauges are left, want those of the other number", n)
+	}
+}
+
+func collect(c prometheus.Collector) (all []prometheus.Metric) {
+	found := make(chan prometheus.Metric, 100)
+	c.Collect(found)
+	close(found)
+	for m := range found {
+		all = append(all, m)
+	}
+	return all
 }

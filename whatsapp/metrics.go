@@ -182,6 +182,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return m
 }
 
+// Forget drops what the gauges say of a number that is no longer ours.
+func (m *Metrics) Forget(number string) {
+	m.breakers.DeletePartialMatch(prometheus.Labels{"number": number})
+}
+
 // Outcome counts what became of an event.
 func (m *Metrics) Outcome(kind Kind, o Outcome) {
 	if c := m.events[kind][o]; c != nil {

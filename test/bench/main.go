@@ -43,7 +43,7 @@ func run() int {
 	var voice string
 	plan.flags()
 	flag.IntVar(&b.rate, "rate", 25, "calls set up per second")
-	flag.DurationVar(&b.settle, "settle", 4*time.Second, "from the last call's set-up to the measurement")
+	flag.DurationVar(&b.settle, "settle", 4*time.Second, "from the last call's set-up to the measurement; at least 3s, in which every call says a mark")
 	flag.DurationVar(&b.measure, "measure", 8*time.Second, "length of each measurement")
 	flag.IntVar(&b.core, "core", 0, "the core of what is measured")
 	flag.IntVar(&own, "own", 1, "the core of this program")

@@ -84,8 +84,12 @@ func (p *plan) alone(ctx context.Context, b *bench, title string, codecs pairing
 	t := b.newTable(title)
 	for _, n := range list {
 		r, err := b.once(ctx, b.wagate(n, codecs, ""), codecs, n)
-		if err != nil {
-			return err
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil: // the machine is too slow for so many
+			b.say("%d calls: %v", n, err)
+			return nil
 		}
 		t.row(r)
 	}

@@ -208,11 +208,11 @@ func (c *Call) patience() time.Duration {
 	if c.order.direction == outbound {
 		return c.order.ring
 	}
-	sent := c.order.sent
-	if sent.IsZero() || sent.After(c.rec.StartedAt) {
-		sent = c.rec.StartedAt
+	age := time.Duration(0) // when the call began here; from then on a clock that is set changes nothing
+	if sent := c.order.sent; !sent.IsZero() && sent.Before(c.rec.StartedAt) {
+		age = c.rec.StartedAt.Sub(sent)
 	}
-	return c.env.cfg.Limits.AnswerWindow - c.now.Sub(sent)
+	return c.env.cfg.Limits.AnswerWindow - age - c.now.Sub(c.rec.StartedAt)
 }
 
 // impatient means that what the caller still waits is too little to ring

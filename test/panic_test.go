@@ -18,8 +18,9 @@ import (
 	"wagate/test/faketrunk"
 )
 
-// faulty is the program with faults in it that a call can ask for by its payload:
-// the sources are those that ship, with a line added where a fault may be.
+// faulty is the program with faults in it that a call can ask for by its payload,
+// and a wall clock that can be set: the sources are those that ship, with a line
+// added where a fault may be.
 var faulty = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "wagate-faulty")
 	if err != nil {
@@ -30,7 +31,17 @@ var faulty = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	inGateway := func(name string) string { return filepath.Join(root, "gateway", name) }
-	replace := map[string]string{inGateway("provoke.go"): filepath.Join(root, "test", "testdata", "faults", "provoke.go.txt")}
+	replace := map[string]string{}
+	for place, name := range map[string]string{inGateway("provoke.go"): "provoke.go", filepath.Join(root, "cmd", "wagate", "clock.go"): "clock.go"} {
+		text, err := os.ReadFile(filepath.Join(root, "test", "testdata", "faults", name+".txt"))
+		if err != nil {
+			return "", err
+		}
+		replace[place] = filepath.Join(dir, name)
+		if err := os.WriteFile(replace[place], text, 0o600); err != nil {
+			return "", err
+		}
+	}
 	for file, fault := range map[string][2]string{
 		"call_input.go": {"func (c *Call) handle(in input) {", "provoke(c)"},
 		"outbound.go":   {"func (g *Gateway) incoming(s *sip.Session, in sip.Incoming) {", "provokeIncoming(in)"},
@@ -57,7 +68,7 @@ var faulty = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "wagate")
-	out, err := exec.CommandContext(context.Background(), "go", "build", detector, "-overlay", list, "-tags", "nolibopusfile", "-o", path, "wagate/cmd/wagate").CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), "go", "build", detector, "-ldflags=-checklinkname=0", "-overlay", list, "-tags", "nolibopusfile", "-o", path, "wagate/cmd/wagate").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}

@@ -105,7 +105,8 @@ type delays struct {
 	window       time.Time
 	bins         [delayBins]float32
 	target       time.Duration
-	hold         time.Time // no step down before
+	most         time.Duration // that the target ever was
+	hold         time.Time     // no step down before
 }
 
 // packet notes the arrival of an audio packet and returns its transit time,
@@ -134,7 +135,7 @@ func (d *delays) packet(at time.Time, stamp uint32, c Codec) time.Duration {
 }
 
 func (d *delays) begin(at time.Time, stamp uint32) {
-	*d = delays{limit: d.limit, started: true, origin: at, stamp: stamp, window: at.Add(delayWindow), target: d.target, hold: d.hold}
+	*d = delays{limit: d.limit, started: true, origin: at, stamp: stamp, window: at.Add(delayWindow), target: d.target, most: d.most, hold: d.hold}
 	d.bins[0] = 1
 }
 
@@ -176,6 +177,7 @@ func (d *delays) review(now time.Time) {
 	switch {
 	case want > d.target:
 		d.target, d.hold = want, now.Add(delayShrink)
+		d.most = max(d.most, want)
 	case want < d.target && !now.Before(d.hold):
 		d.target, d.hold = d.target-frameTime, now.Add(delayShrink)
 	}
@@ -211,5 +213,6 @@ func (d *delays) missed(at time.Time, stamp uint32, c Codec) {
 		return
 	}
 	d.target = max(d.target, d.whole(need+delayCalm))
+	d.most = max(d.most, d.target)
 	d.hold = at.Add(delayHold)
 }

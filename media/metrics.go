@@ -39,6 +39,7 @@ type sideMetrics struct {
 	silent    prometheus.Counter // calls that were answered and never heard
 	first     prometheus.Observer
 	jitter    prometheus.Observer
+	buffer    prometheus.Observer
 	trip      prometheus.Observer
 	mos       prometheus.Observer
 	dropped   drops
@@ -105,6 +106,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "wagate_media_mos", Help: "Estimated listening quality of a leg, by the E-model.",
 		Buckets: []float64{1.5, 2, 2.5, 3, 3.3, 3.6, 3.8, 4, 4.2, 4.4},
 	}, []string{"side"})
+	buffer := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "wagate_media_buffer_seconds", Help: "Longest delay that the jitter buffer of a leg had.",
+		Buckets: []float64{0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2},
+	}, []string{"side"})
 	setup := prometheus.ExponentialBuckets(0.01, 2, 12)
 	m := &metrics{
 		lateTicks: prometheus.NewCounter(prometheus.CounterOpts{
@@ -135,7 +140,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "wagate_dtls_seconds", Help: "Of the DTLS handshake.", Buckets: setup,
 		}),
 	}
-	reg.MustRegister(packets, lost, late, dropped, concealed, silent, first, jitter, trip, mos,
+	reg.MustRegister(packets, lost, late, dropped, concealed, silent, first, jitter, buffer, trip, mos,
 		m.lateTicks, m.lateness, m.cpu, m.economy, m.overloaded, m.ports, m.portsInUse, m.ice, m.dtls)
 	resolve := func(s side) *sideMetrics {
 		name := string(s)
@@ -146,6 +151,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			lost:      lost.WithLabelValues(name),
 			late:      late.WithLabelValues(name),
 			concealed: concealed.WithLabelValues(name),
+			buffer:    buffer.WithLabelValues(name),
 			silent:    silent.WithLabelValues(name),
 			first:     first.WithLabelValues(name),
 			jitter:    jitter.WithLabelValues(name),

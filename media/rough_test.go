@@ -154,11 +154,11 @@ func (c *rough) arrivals(t *testing.T, f *far, start time.Time, out *roughResult
 	var all []arrival
 	run := lossRun{}
 	for at := time.Duration(0); at < c.calm+c.rough+c.after; at += frameTime {
-		switch at {
-		case c.calm:
+		if at == c.calm {
 			link.Set(c.net)
 			f.keys = c.keys
-		case c.calm + c.rough:
+		}
+		if at == c.calm+c.rough {
 			link.Set(impair.Network{})
 		}
 		h, payload, key := f.packet(t)
@@ -323,6 +323,7 @@ func TestRoughNetworkLeavesNothingBehind(t *testing.T) {
 	for _, way := range [][2]Codec{{Opus, PCMA}, {PCMA, PCMU}} {
 		c := rough{from: way[0], to: way[1], calm: 2 * time.Second, rough: 10 * time.Second, after: backIn + time.Second}
 		eachRough(t, c, func(t *testing.T, got *roughResult) {
+			t.Helper()
 			if gaps := got.unexplained(); gaps != nil {
 				t.Errorf("gaps %v; more than one packet was lost in a row at %v", gaps, got.runs)
 			}
@@ -353,6 +354,7 @@ func TestRoughNetworkLeavesNothingBehind(t *testing.T) {
 func TestRoughNetworkKeepsKeys(t *testing.T) {
 	c := rough{from: PCMA, to: PCMU, calm: time.Second, rough: 20 * time.Second, after: time.Second, keys: strings.Repeat(allKeys, 3)}
 	eachRough(t, c, func(t *testing.T, got *roughResult) {
+		t.Helper()
 		var keys []byte
 		seen := map[uint32]bool{}
 		for _, p := range got.packets {

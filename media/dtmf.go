@@ -95,6 +95,7 @@ func (s *sender) pushTone(f *Frame, now time.Time) {
 	}
 	s.sendDigit(now, true)
 	t.next = now.Add(frameTime)
+	s.task.wake(t.next)
 }
 
 // tickTone sends the packet that is due and says when the next one is.

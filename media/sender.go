@@ -328,9 +328,6 @@ func (s *sender) tick(now time.Time) time.Time {
 			s.fillAt = now.Add(frameTime) // late: skip, never catch up
 		}
 	}
-	if next := now.Add(frameTime); s.fillAt.After(next) {
-		return next // a digit may begin meanwhile
-	}
 	return s.fillAt
 }
 

@@ -68,6 +68,7 @@ type settings struct {
 // setup is how a daemon differs from the usual one.
 type setup struct {
 	Extra     string // routes, and the sections after them
+	Ops       string // of the admin listener, after a comma
 	Limits    string // of that section, after a comma
 	Number    string // of the business number, after a comma
 	Media     string // lines of that section
@@ -86,7 +87,7 @@ data_dir: {{.Data}}
 log: {level: debug, format: text}
 http:
   webhook: {listen: "{{.Webhook}}", path: /hook}
-  admin: {listen: "{{.Admin}}"}
+  admin: {listen: "{{.Admin}}"{{.Ops}}}
 whatsapp:
   graph_url: {{.Graph}}
   app_secrets: [{env: TEST_APP_SECRET}]

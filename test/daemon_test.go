@@ -172,7 +172,7 @@ func (d *daemon) configure(s settings) {
 func quickDisk(t *testing.T) string {
 	t.Helper()
 	if inMemory {
-		if dir, err := os.MkdirTemp("/dev/shm", "wagate-test"); err == nil {
+		if dir, err := os.MkdirTemp("/dev/shm", "wagate-test"); err == nil { //nolint:usetesting // in memory
 			t.Cleanup(func() { _ = os.RemoveAll(dir) })
 			return dir
 		}

@@ -31,6 +31,7 @@ const (
 // flooded runs the program under a flood of packets from addresses that no trunk
 // lists, and lets customers and the PBX talk meanwhile.
 func flooded(t *testing.T, length time.Duration, calls int) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), length+2*patience)
 	defer cancel()
 	d := setUp(t, setup{Trunk: ", sources: [127.0.0.1/32]"})

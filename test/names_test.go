@@ -64,10 +64,10 @@ func (s *nameServer) serve() {
 			continue
 		}
 		q := m.Questions[0]
-		m.Header.Response, m.Header.Authoritative, m.Additionals = true, true, nil
+		m.Response, m.Authoritative, m.Additionals = true, true, nil
 		switch {
 		case s.mood.Load() == fails:
-			m.Header.RCode = dnsmessage.RCodeServerFailure
+			m.RCode = dnsmessage.RCodeServerFailure
 		case q.Type == dnsmessage.TypeA:
 			m.Answers = []dnsmessage.Resource{{
 				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 1},

@@ -146,7 +146,7 @@ func (w *working) call(ctx context.Context, n int) {
 	}
 }
 
-func (w *working) customerDials(ctx context.Context, n int, talk time.Duration, s faketrunk.Script) *fakemeta.Customer {
+func (w *working) customerDials(ctx context.Context, n int, talk time.Duration, s faketrunk.Script) {
 	payload := strconv.Itoa(n)
 	w.mu.Lock()
 	w.scripts[payload] = s
@@ -154,7 +154,7 @@ func (w *working) customerDials(ctx context.Context, n int, talk time.Duration, 
 	c, err := w.meta.Call(ctx, fakemeta.CallOptions{User: fakemeta.User{Number: fmt.Sprintf("34610%06d", n)}, Payload: payload})
 	if err != nil {
 		w.t.Errorf("call %d: %v", n, err)
-		return nil
+		return
 	}
 	if s.Status == 0 && s.Hangup == 0 {
 		pause(ctx, talk)
@@ -163,7 +163,6 @@ func (w *working) customerDials(ctx context.Context, n int, talk time.Duration, 
 	if err := c.Wait(ctx, fakemeta.Ended); err != nil {
 		w.t.Errorf("call %d: %v", n, err)
 	}
-	return c
 }
 
 func (w *working) agentDials(ctx context.Context, n int, talk time.Duration) {

@@ -38,6 +38,8 @@ type endedTrace struct {
 	row   store.Trace
 	wacid whatsapp.CallID
 	timer *time.Timer
+
+	written sync.Once // or given up
 }
 
 func newTraces(s traceStore, log *slog.Logger) *traces {
@@ -94,6 +96,16 @@ func (t *traces) write(ctx context.Context, id string) {
 		return
 	}
 	e.timer.Stop()
+	e.written.Do(func() { // whoever comes second waits for it
+		t.save(ctx, e)
+		t.mu.Lock()
+		delete(t.ended, id)
+		t.mu.Unlock()
+		e.trace.close()
+	})
+}
+
+func (t *traces) save(ctx context.Context, e *endedTrace) {
 	var err error
 	if e.row.Body, err = json.Marshal(e.trace.view()); err == nil {
 		ctx, cancel := context.WithTimeout(ctx, saveLimit)
@@ -101,12 +113,8 @@ func (t *traces) write(ctx context.Context, id string) {
 		err = t.store.SaveTrace(ctx, e.row)
 	}
 	if err != nil {
-		t.log.Warn("trace of a call is lost", slog.String("call", id), slog.Any("error", err))
+		t.log.Warn("trace of a call is lost", slog.String("call", e.row.CallID), slog.Any("error", err))
 	}
-	t.mu.Lock()
-	delete(t.ended, id)
-	t.mu.Unlock()
-	e.trace.close()
 }
 
 // flush writes what waits: the gateway ends, or a customer is to be forgotten.

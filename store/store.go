@@ -262,7 +262,8 @@ func (db *DB) refill() error {
 const reservePause = 2 * time.Second
 
 // reserveLoop takes new calls again once there is room, whether or not anybody
-// pings.
+// pings. On a full disk the write-ahead log is folded and let go of: else what is
+// written of refused calls would fill any room that an operator makes.
 func (db *DB) reserveLoop() {
 	tick := time.NewTicker(reservePause)
 	defer tick.Stop()
@@ -271,9 +272,21 @@ func (db *DB) reserveLoop() {
 		case <-db.closing:
 			return
 		case <-tick.C:
-			_ = db.refill() // said when it was given up
+			if db.refill() != nil { // said when the reserve was given up
+				db.emptyLog()
+			}
 		}
 	}
+}
+
+func (db *DB) emptyLog() {
+	ctx, cancel := context.WithTimeout(context.Background(), reservePause)
+	defer cancel()
+	if err := db.alone(ctx, opCheckpoint, db.truncate); err != nil {
+		db.log.Debug("write-ahead log not emptied on the full disk", slog.Any("error", err))
+		return
+	}
+	_ = db.refill()
 }
 
 // The primary result codes of SQLite that we tell apart.

@@ -133,13 +133,13 @@ func TestAnswerIsTheSameTwice(t *testing.T) {
 	}
 }
 
-// TestPreAcceptIsLost: the phone rings for 25 s while Meta knows nothing of our
+// TestPreAcceptIsLost: the phone rings for 7 s while Meta knows nothing of our
 // address; after accept both hear each other within two seconds.
 func TestPreAcceptIsLost(t *testing.T) {
 	t.Parallel()
-	const rings, limit = 25 * time.Second, 2 * time.Second
+	const rings, limit = 7 * time.Second, 2 * time.Second
 	r, ctx := rigged(t, rig.Options{})
-	r.Meta.Fail(fakemeta.Fault{Kind: fakemeta.Reset, Action: "pre_accept"})
+	r.Meta.Fail(fakemeta.Fault{Kind: fakemeta.Hang, Action: "pre_accept"})
 	r.PBX.Handle(answering(rings))
 	customer, err := r.Meta.Call(ctx, fakemeta.CallOptions{})
 	must(t, err)
@@ -159,7 +159,7 @@ func TestPreAcceptIsLost(t *testing.T) {
 	}
 	customer.HangUp()
 	wantRecord(t, recordOf(t, settled(ctx, t, r), customer), "hangup", "customer")
-	wantVerbs(t, r, customer, "pre_accept", "pre_accept", "accept")
+	wantAsked(t, r, customer, "pre_accept", "accept")
 	wantSteadyAtCustomer(t, customer)
 }
 

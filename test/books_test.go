@@ -184,6 +184,15 @@ func wantVerbs(t *testing.T, r *rig.Rig, c *fakemeta.Customer, want ...string) {
 	t.Errorf("Meta was asked %v, want %v", got, want)
 }
 
+// wantAsked is wantVerbs for a customer's call whose requests may be repeated, as
+// often as their pauses allow.
+func wantAsked(t *testing.T, r *rig.Rig, c *fakemeta.Customer, want ...string) {
+	t.Helper()
+	if got := slices.Compact(verbs(r, c)); !slices.Equal(got, want) {
+		t.Errorf("Meta was asked %v, want %v, each once or more", got, want)
+	}
+}
+
 func get(ctx context.Context, t *testing.T, r *rig.Rig, path string, into any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.Gateway.AdminAddr()+path, nil)

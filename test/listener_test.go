@@ -33,7 +33,7 @@ const (
 // TestWebhookListener: whoever says too much, too little, or nothing.
 func TestWebhookListener(t *testing.T) {
 	t.Parallel()
-	r, ctx := rigged(t, rig.Options{Config: unprobed})
+	r, _ := rigged(t, rig.Options{Config: unprobed})
 	at, path := r.Gateway.WebhookAddr(), r.Config.HTTP.Webhook.Path
 	post := "POST " + path + " HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: sha256=" + strings.Repeat("0", 64) + "\r\n"
 	for _, c := range []struct {
@@ -55,7 +55,7 @@ func TestWebhookListener(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
-			if status := converse(ctx, t, at, c.sends); status != c.status {
+			if status := converse(t.Context(), t, at, c.sends); status != c.status {
 				t.Errorf("got %d, want %d", status, c.status)
 			}
 			if took := time.Since(began); took > 3*c.within {

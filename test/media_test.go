@@ -122,7 +122,7 @@ func TestMediaNeverComesUp(t *testing.T) {
 	must(t, phone.Wait(ctx, faketrunk.Ended))
 	rec := recordOf(t, settled(ctx, t, r), customer)
 	wantRecord(t, rec, "media_failed", "gateway")
-	wantVerbs(t, r, customer, "pre_accept", "pre_accept", "accept", "terminate")
+	wantAsked(t, r, customer, "pre_accept", "accept", "terminate")
 }
 
 // TestLongestCall: a call that goes on for too long is ended on both sides.

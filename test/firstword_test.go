@@ -75,7 +75,6 @@ func wantWord(ctx context.Context, t *testing.T, who string, rate int, kept func
 // TestFirstWord: whoever answers and speaks at once is heard from the first
 // sound on, in calls of both directions.
 func TestFirstWord(t *testing.T) {
-	t.Parallel()
 	firstWords(t, 20)
 }
 

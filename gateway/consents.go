@@ -47,15 +47,15 @@ func (g *Gateway) ask(o order) error {
 	return err
 }
 
-// tellLedger applies a webhook event to the permissions. One that is about
-// permission alone stays undone until its effect is on disk, and runs again at
-// the next start.
-func (g *Gateway) tellLedger(ev whatsapp.Event) {
+// tellLedger applies a webhook event to the permissions. One that is settled but
+// for that stays undone until its effect is on disk, and runs again at the next
+// start.
+func (g *Gateway) tellLedger(ev whatsapp.Event, settled bool) {
 	g.beside(func() {
 		contain(g.metrics, g.log, func() {
 			ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
 			defer cancel()
-			if err := g.permissions.apply(ctx, ev); err != nil && !errors.Is(err, store.ErrClosed) {
+			if err := g.permissions.apply(ctx, ev, settled); err != nil && !errors.Is(err, store.ErrClosed) {
 				g.log.Warn("permissions do not know of an event yet", slog.String("kind", string(ev.Kind())), slog.Any("error", err))
 			}
 		})

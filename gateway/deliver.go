@@ -35,13 +35,12 @@ func (g *Gateway) deliver(ev whatsapp.Event) {
 	switch ev := ev.(type) {
 	case whatsapp.Offer:
 		g.offered(ev)
-		g.tellLedger(ev)
+		g.tellLedger(ev, false) // its call marks it
 	case whatsapp.Answer, whatsapp.Status, whatsapp.Terminate:
-		g.news(ev)
-		g.tellLedger(ev)
+		g.tellLedger(ev, g.news(ev))
 	case whatsapp.PermissionReply, whatsapp.Spoke, whatsapp.MessageFailed, whatsapp.UserMoved:
 		g.outcome(ev, whatsapp.OutcomeDelivered)
-		g.tellLedger(ev) // which marks it done
+		g.tellLedger(ev, true)
 	}
 }
 
@@ -166,8 +165,9 @@ func (g *Gateway) mayWrite(ctx context.Context, offer whatsapp.Offer, now time.T
 	return known.Spoke(called).Spoken(now)
 }
 
-// news is anything later about a call.
-func (g *Gateway) news(ev whatsapp.Event) {
+// news is anything later about a call. It reports whether the event is done with
+// its effect on the ledger.
+func (g *Gateway) news(ev whatsapp.Event) (settled bool) {
 	about := ev.About()
 	c, dead := g.registry.find(about)
 	if c != nil {
@@ -177,8 +177,7 @@ func (g *Gateway) news(ev whatsapp.Event) {
 	}
 	if c != nil && c.post(hooked{ev}) {
 		g.outcome(ev, whatsapp.OutcomeDelivered)
-		g.done(about.Key)
-		return
+		return true
 	}
 	if c != nil { // it ended just now
 		_, dead = g.registry.find(about)
@@ -191,19 +190,19 @@ func (g *Gateway) news(ev whatsapp.Event) {
 		if isEnd {
 			g.amend(end)
 		}
-		g.done(about.Key)
+		return true
 	case isStray:
 		g.outcome(ev, whatsapp.OutcomeUnknown)
-		g.straySeen(ev, stray)
+		return g.straySeen(ev, stray)
 	case isEnd:
 		// Its offer may still come. The event stays undone, so that the next
 		// run knows of it too.
 		g.registry.bury(about.CallID, time.Now(), false)
 		g.outcome(ev, whatsapp.OutcomeUnknown)
-	default:
-		g.outcome(ev, whatsapp.OutcomeUnknown)
-		g.done(about.Key)
+		return false
 	}
+	g.outcome(ev, whatsapp.OutcomeUnknown)
+	return true
 }
 
 // amend adds what Meta says of a call that is over here already: the duration

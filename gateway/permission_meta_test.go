@@ -57,7 +57,7 @@ func newMetaOffice(t *testing.T) *metaOffice {
 		return db.Journal(ctx, rows)
 	}
 	hook, err := whatsapp.NewWebhook(cfg, journal, func(ev whatsapp.Event) {
-		if err := o.apply(context.Background(), ev); err != nil {
+		if err := o.apply(context.Background(), ev, true); err != nil {
 			t.Error(err)
 		}
 		o.heard <- ev

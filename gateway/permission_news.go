@@ -10,24 +10,27 @@ import (
 	"wagate/whatsapp"
 )
 
-// apply tells the ledger what a webhook event says. An event that is about
-// permission alone is marked done with its effect; one that is about a call is
-// not, because it has other effects, and may be applied again.
-func (p *permissions) apply(ctx context.Context, ev whatsapp.Event) error {
+// apply tells the ledger what a webhook event says. An event that is settled but
+// for that is marked done with its effect, in one transaction; another one may be
+// applied again.
+func (p *permissions) apply(ctx context.Context, ev whatsapp.Event, settled bool) error {
 	about := ev.About()
+	if !settled {
+		about.Key = ""
+	}
 	switch ev := ev.(type) {
 	case whatsapp.PermissionReply:
-		return p.replied(ctx, ev)
+		return p.replied(ctx, about, ev)
 	case whatsapp.MessageFailed:
-		return p.undelivered(ctx, ev)
+		return p.undelivered(ctx, about, ev)
 	case whatsapp.Spoke:
-		return p.event(ctx, ev, ev.User, func(old whatsapp.Permission) whatsapp.Permission { return old.Spoke(ev.At) })
+		return p.event(ctx, about, ev.User, func(old whatsapp.Permission) whatsapp.Permission { return old.Spoke(ev.At) })
 	case whatsapp.UserMoved:
-		return p.ledger.MoveCustomer(ctx, ev.Key, ev.NumberID, ev.Old.Callee(), ev.New.Callee(), ev.At)
+		return p.ledger.MoveCustomer(ctx, about.Key, ev.NumberID, ev.Old.Callee(), ev.New.Callee(), ev.At)
 	case whatsapp.Offer:
-		return p.about(ctx, about, ev.User, func(old whatsapp.Permission) whatsapp.Permission { return old.Spoke(ev.At) })
+		return p.event(ctx, about, ev.User, func(old whatsapp.Permission) whatsapp.Permission { return old.Spoke(ev.At) })
 	case whatsapp.Status:
-		return p.about(ctx, about, ev.User, func(old whatsapp.Permission) whatsapp.Permission {
+		return p.event(ctx, about, ev.User, func(old whatsapp.Permission) whatsapp.Permission {
 			switch ev.State {
 			case whatsapp.Ringing:
 				return old.Rang(ev.CallID, ev.At)
@@ -39,10 +42,10 @@ func (p *permissions) apply(ctx context.Context, ev whatsapp.Event) error {
 			return old
 		})
 	case whatsapp.Terminate:
-		return p.about(ctx, about, ev.User, func(old whatsapp.Permission) whatsapp.Permission { return endOfCall(old, ev) })
+		return p.event(ctx, about, ev.User, func(old whatsapp.Permission) whatsapp.Permission { return endOfCall(old, ev) })
 	case whatsapp.Answer: // nobody has done anything yet
 	}
-	return nil
+	return p.nothing(ctx, about)
 }
 
 // endOfCall is the end of a call, as Meta tells it.
@@ -62,15 +65,15 @@ func endOfCall(p whatsapp.Permission, ev whatsapp.Terminate) whatsapp.Permission
 }
 
 // replied is a customer's word.
-func (p *permissions) replied(ctx context.Context, ev whatsapp.PermissionReply) error {
+func (p *permissions) replied(ctx context.Context, about whatsapp.Meta, ev whatsapp.PermissionReply) error {
 	p.metrics.replied(ev)
-	return p.event(ctx, ev, ev.User, func(old whatsapp.Permission) whatsapp.Permission { return old.Replied(ev) })
+	return p.event(ctx, about, ev.User, func(old whatsapp.Permission) whatsapp.Permission { return old.Replied(ev) })
 }
 
 // undelivered is the end of a message, perhaps of one of ours.
-func (p *permissions) undelivered(ctx context.Context, ev whatsapp.MessageFailed) error {
+func (p *permissions) undelivered(ctx context.Context, about whatsapp.Meta, ev whatsapp.MessageFailed) error {
 	lost := false
-	err := p.event(ctx, ev, ev.User, func(old whatsapp.Permission) whatsapp.Permission {
+	err := p.event(ctx, about, ev.User, func(old whatsapp.Permission) whatsapp.Permission {
 		next := old.AskUndelivered(ev)
 		lost = old.Pending && !next.Pending
 		return next
@@ -96,28 +99,27 @@ func undeliveredHint(code int) string {
 // codeUndeliverable is Meta's code for an app that cannot show a request.
 const codeUndeliverable = 131026
 
-// event applies an event and marks it done.
+// event applies what an event says of the customer, and marks it done where it
+// has a key.
 func (p *permissions) event(
-	ctx context.Context, ev whatsapp.Event, user whatsapp.User, change func(whatsapp.Permission) whatsapp.Permission,
+	ctx context.Context, about whatsapp.Meta, user whatsapp.User, change func(whatsapp.Permission) whatsapp.Permission,
 ) error {
-	about := ev.About()
 	if user.Number == "" && user.UserID == "" {
-		p.log.Warn("event is about nobody", slog.String("kind", string(ev.Kind())))
-		return p.ledger.Done(ctx, about.Key)
+		if about.CallID == "" { // a call knows whom it is with, and tells us itself
+			p.log.Warn("event is about nobody", slog.String("event", about.Key))
+		}
+		return p.nothing(ctx, about)
 	}
 	_, err := p.change(ctx, about.Key, about.NumberID, user.Callee(), about.At, about.At, change)
 	return err
 }
 
-// about applies what an event about a call says of the customer.
-func (p *permissions) about(
-	ctx context.Context, m whatsapp.Meta, user whatsapp.User, change func(whatsapp.Permission) whatsapp.Permission,
-) error {
-	if user.Number == "" && user.UserID == "" {
-		return nil // the call knows whom it is with, and tells us itself
+// nothing marks an event that says nothing of anybody.
+func (p *permissions) nothing(ctx context.Context, about whatsapp.Meta) error {
+	if about.Key == "" {
+		return nil
 	}
-	_, err := p.change(ctx, "", m.NumberID, user.Callee(), m.At, m.At, change)
-	return err
+	return p.ledger.Done(ctx, about.Key)
 }
 
 // connected, rejected, unanswered and answered are what a call knows of its

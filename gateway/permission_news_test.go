@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -82,25 +84,25 @@ func TestEndsOfCalls(t *testing.T) {
 		}
 	}
 	check(o.unanswered(t.Context(), number, who, "wacid.1", at(time.Minute)), "given up", 1, 0)
-	check(o.apply(t.Context(), terminate("wacid.1", at(time.Minute))), "and told so", 1, 0)
-	check(o.apply(t.Context(), terminate("wacid.2", at(2*time.Minute))), "given up before it rang", 1, 0)
+	check(o.apply(t.Context(), terminate("wacid.1", at(time.Minute)), false), "and told so", 1, 0)
+	check(o.apply(t.Context(), terminate("wacid.2", at(2*time.Minute)), false), "given up before it rang", 1, 0)
 	check(o.rejected(t.Context(), number, who, "wacid.3", at(3*time.Minute)), "rejected", 2, 0)
 	rang := whatsapp.Status{Meta: whatsapp.Meta{NumberID: number, CallID: "wacid.4", At: at(4 * time.Minute)}, User: worldUser, State: whatsapp.Ringing}
-	check(o.apply(t.Context(), rang), "rings", 2, 0)
+	check(o.apply(t.Context(), rang, false), "rings", 2, 0)
 	failed := terminate("wacid.4", at(4*time.Minute))
 	failed.Failed, failed.Errors = true, []whatsapp.HookError{{Code: 138020}}
-	check(o.apply(t.Context(), failed), "failed", 2, 0)
+	check(o.apply(t.Context(), failed, false), "failed", 2, 0)
 	check(o.answered(t.Context(), number, who, at(5*time.Minute)), "the customer called", 2, 0)
 	check(o.connected(t.Context(), number, who, "wacid.5", at(6*time.Minute)), "answered", 0, 1)
 	up := terminate("wacid.5", at(9*time.Minute))
 	up.Start = at(6 * time.Minute)
-	check(o.apply(t.Context(), up), "and told so", 0, 1)
+	check(o.apply(t.Context(), up, false), "and told so", 0, 1)
 	user := terminate("wacid.6", at(10*time.Minute))
 	user.Direction, user.Start = whatsapp.UserInitiated, at(9*time.Minute)
-	check(o.apply(t.Context(), user), "the customer's call is over", 0, 1)
+	check(o.apply(t.Context(), user, false), "the customer's call is over", 0, 1)
 	user.User, user.CallID = whatsapp.User{}, "wacid.7"
-	check(o.apply(t.Context(), user), "of nobody", 0, 1)
-	check(o.apply(t.Context(), whatsapp.Answer{Meta: up.Meta, User: worldUser}), "an answer", 0, 1)
+	check(o.apply(t.Context(), user, false), "of nobody", 0, 1)
+	check(o.apply(t.Context(), whatsapp.Answer{Meta: up.Meta, User: worldUser}, false), "an answer", 0, 1)
 	if talked := o.row().TalkedAt; !talked.Equal(at(9 * time.Minute)) {
 		t.Errorf("talked at %v", talked)
 	}
@@ -131,5 +133,49 @@ func TestMovedCustomer(t *testing.T) {
 	}
 	if err := o.mayCallAt(at(2 * time.Hour)); err == nil {
 		t.Error("the old one may be called")
+	}
+}
+
+// TestNewsAreDoneWithTheLedger: an event about a call is done when the ledger has
+// it, and one that a crash left undone is told to the ledger at the next start,
+// though its call is over.
+func TestNewsAreDoneWithTheLedger(t *testing.T) {
+	cfg := deadEnd(t)
+	customer := whatsapp.User{Number: "34600111222"}
+	of := func(key string) whatsapp.Meta {
+		return whatsapp.Meta{Key: key, NumberID: "1", CallID: "wacid.out", At: time.Now()}
+	}
+	rang := whatsapp.Status{Meta: of("rang"), User: customer, State: whatsapp.Ringing}
+	end := whatsapp.Terminate{Meta: of("end"), User: customer, Direction: whatsapp.BusinessInitiated}
+	db, err := store.Open(t.Context(), cfg.DataDir, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	journal := func(db *store.DB, ev whatsapp.Event, body string) error {
+		_, err := db.Journal(t.Context(), []store.Event{{Key: ev.About().Key, Kind: string(ev.Kind()), CallID: "wacid.out", At: ev.About().At, Body: []byte(body)}})
+		return err
+	}
+	body, err := json.Marshal(map[string]any{"kind": rang.Kind(), "event": rang})
+	if err := errors.Join(err, journal(db, rang, string(body)), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+
+	g := gatewayOn(t, cfg)
+	g.registry.bury("wacid.out", time.Now(), true)
+	if err := journal(g.store, end, "{}"); err != nil {
+		t.Fatal(err)
+	}
+	settled := g.news(end)
+	if left, err := g.store.Undone(t.Context()); err != nil || len(left) != 1 || left[0].Key != "end" {
+		t.Errorf("undone before the ledger knows: %v, %v; want the end alone", left, err)
+	}
+	if err := g.permissions.apply(t.Context(), end, settled); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := g.store.Undone(t.Context()); err != nil || len(left) != 0 {
+		t.Errorf("undone: %v, %v", left, err)
+	}
+	if p, err := g.store.Permission(t.Context(), "1", customer.Callee()); err != nil || p.Streak() != 1 {
+		t.Errorf("the ledger has %d calls that nobody took (%v), want 1", p.Streak(), err)
 	}
 }

@@ -130,7 +130,7 @@ func (o *office) row() whatsapp.Permission {
 
 func (o *office) hear(ev whatsapp.Event) {
 	o.t.Helper()
-	if err := o.apply(context.Background(), ev); err != nil {
+	if err := o.apply(context.Background(), ev, true); err != nil {
 		o.t.Fatal(err)
 	}
 }

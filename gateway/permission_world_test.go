@@ -173,14 +173,14 @@ func (w *permissionWorld) deliver(ev whatsapp.Event) {
 	w.note("told %+v", ev)
 	if !w.prompt && w.chance(0.02) {
 		w.rows.broken = true
-		if err := w.p.apply(context.Background(), ev); err == nil && !w.rows.broken {
+		if err := w.p.apply(context.Background(), ev, true); err == nil && !w.rows.broken {
 			w.fail("a broken disk was not noticed")
 		}
 		w.rows.broken = false
 		w.undone = append(w.undone, ev)
 		return
 	}
-	if err := w.p.apply(context.Background(), ev); err != nil {
+	if err := w.p.apply(context.Background(), ev, true); err != nil {
 		w.fail("apply: %v", err)
 	}
 	w.oracle.heard(ev)
@@ -208,7 +208,7 @@ func (w *permissionWorld) catchUp() {
 			clear(w.rows.done) // the journal has forgotten it
 		}
 		w.note("told again %T", ev)
-		if err := w.p.apply(context.Background(), ev); err != nil {
+		if err := w.p.apply(context.Background(), ev, true); err != nil {
 			w.fail("apply: %v", err)
 		}
 	}

@@ -51,11 +51,8 @@ func (g *Gateway) recoverCalls(ctx context.Context) error {
 	for i, c := range begun {
 		calls[i] = lostCall{Call: c}
 	}
-	lost, err := g.undone(ctx, now, events)
-	if err != nil {
-		return err
-	}
-	for _, c := range append(calls, lost...) {
+	calls = append(calls, g.undone(ctx, now, events)...)
+	for _, c := range calls {
 		if err := g.store.End(ctx, recoveredRecord(c.Call, alive, now), recoveredDebts(c.Call, now), recoveredTag(c.Call)); err != nil {
 			return fmt.Errorf("call %s: %w", c.ID, err)
 		}
@@ -68,7 +65,7 @@ func (g *Gateway) recoverCalls(ctx context.Context) error {
 			return fmt.Errorf("call %s: %w", c.ID, err)
 		}
 	}
-	if n := len(calls) + len(lost); n > 0 {
+	if n := len(calls); n > 0 {
 		g.log.Warn("calls of an earlier run are ended now", slog.Int("calls", n))
 	}
 	if err := g.loadStrays(ctx, now); err != nil {
@@ -108,50 +105,35 @@ func (g *Gateway) rememberDead(ctx context.Context, now time.Time, undone []stor
 	return nil
 }
 
-// undone goes through the webhook events whose effect is not on disk. Offers
-// become calls, to be ended with the others; ends of unknown calls become
-// tombstones again.
-func (g *Gateway) undone(ctx context.Context, now time.Time, events []store.Event) (calls []lostCall, err error) {
+// undone goes through the webhook events whose effect is not on disk. The ledger
+// of permissions hears of all of them. Offers become calls, to be ended with the
+// others; ends of unknown calls become tombstones again.
+func (g *Gateway) undone(ctx context.Context, now time.Time, events []store.Event) (calls []lostCall) {
 	for _, row := range events {
 		ev, err := whatsapp.ParseEvent(row.Body)
 		if err != nil {
 			g.log.Error("journaled event cannot be read", slog.String("kind", row.Kind), slog.Any("error", err))
 			continue
 		}
-		offer, isOffer := ev.(whatsapp.Offer)
-		_, isEnd := ev.(whatsapp.Terminate)
-		switch {
-		case aboutPermission(ev):
-			if err := g.permissions.apply(ctx, ev); err != nil {
-				g.log.Error("permissions do not know of an event", slog.String("kind", row.Kind), slog.Any("error", err))
+		settled := true
+		switch ev := ev.(type) {
+		case whatsapp.Offer:
+			if g.registry.isRecorded(ev.CallID) {
+				break // it ended before its intent was on disk
 			}
-			continue // applied and marked done in one
-		case isOffer && g.registry.isRecorded(offer.CallID): // it ended before its intent was on disk
-		case isOffer:
-			g.registry.bury(offer.CallID, now, true)
-			calls = append(calls, lostCall{g.callOf(offer, now), row.Key})
-			continue
-		case isEnd:
-			g.registry.bury(ev.About().CallID, now, false)
-			if now.Sub(row.At) < tombstoneLife {
-				continue // a later run needs it too
-			}
+			g.registry.bury(ev.CallID, now, true)
+			calls = append(calls, lostCall{g.callOf(ev, now), row.Key})
+			settled = false // its record marks it
+		case whatsapp.Terminate:
+			g.registry.bury(ev.CallID, now, false)
+			settled = now.Sub(row.At) >= tombstoneLife // a later run needs it too
+		case whatsapp.Answer, whatsapp.Status, whatsapp.PermissionReply, whatsapp.Spoke, whatsapp.MessageFailed, whatsapp.UserMoved:
 		}
-		if err := g.store.Done(ctx, row.Key); err != nil {
-			return nil, err
+		if err := g.permissions.apply(ctx, ev, settled); err != nil {
+			g.log.Error("permissions do not know of an event", slog.String("kind", row.Kind), slog.Any("error", err))
 		}
 	}
-	return calls, nil
-}
-
-// aboutPermission tells the events whose whole effect is in the ledger.
-func aboutPermission(ev whatsapp.Event) bool {
-	switch ev.(type) {
-	case whatsapp.PermissionReply, whatsapp.Spoke, whatsapp.MessageFailed, whatsapp.UserMoved:
-		return true
-	case whatsapp.Offer, whatsapp.Answer, whatsapp.Status, whatsapp.Terminate:
-	}
-	return false
+	return calls
 }
 
 func (g *Gateway) callOf(offer whatsapp.Offer, now time.Time) store.Call {

@@ -14,22 +14,24 @@ import (
 // connect reply was lost, or the process died over it. Whatever appears under
 // its tag is ended on sight.
 
-// straySeen takes a webhook with the tag of a stray.
-func (g *Gateway) straySeen(ev whatsapp.Event, s store.Stray) {
+// straySeen takes a webhook with the tag of a stray. It reports whether that is
+// on disk.
+func (g *Gateway) straySeen(ev whatsapp.Event, s store.Stray) bool {
 	about := ev.About()
 	g.log.Warn("call at Meta that nobody owns is ended", slog.String("call", s.CallID), slog.String("number", s.Number))
 	ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
 	defer cancel()
 	now := time.Now()
-	if _, err := g.store.Found(ctx, s.Tag, string(about.CallID), strayDebts(ev, s, now), about.Key); err != nil {
+	if _, err := g.store.Found(ctx, s.Tag, string(about.CallID), strayDebts(ev, s, now)); err != nil {
 		g.log.Error("stray call cannot be written down", slog.Any("error", err))
-		return // the event is not done, so the next one or the next run finds it
+		return false // the next event or the next run finds it
 	}
 	g.registry.found(s.Tag, about.CallID, now)
 	if end, ok := ev.(whatsapp.Terminate); ok {
 		g.amend(end)
 	}
 	g.reaper.poke()
+	return true
 }
 
 // strayDebts is the end that is owed to a stray, unless it is over by itself.
@@ -66,7 +68,7 @@ func (g *Gateway) nameStrays(ctx context.Context, now time.Time, undone []store.
 		if !ok {
 			continue
 		}
-		if _, err := g.store.Found(ctx, s.Tag, string(ev.About().CallID), strayDebts(ev, s, now), row.Key); err != nil {
+		if _, err := g.store.Found(ctx, s.Tag, string(ev.About().CallID), strayDebts(ev, s, now)); err != nil {
 			return fmt.Errorf("call %s: %w", s.CallID, err)
 		}
 		g.registry.bury(ev.About().CallID, now, true)

@@ -321,7 +321,7 @@ func TestFoundStrayStaysErased(t *testing.T) {
 	}))
 	_, _, err := db.Erase(ctx, whatsapp.Callee{Number: nuria})
 	must(t, err)
-	if found, err := db.Found(ctx, "tag", metaID("wacid", nuria, 1), nil, ""); !found || err != nil {
+	if found, err := db.Found(ctx, "tag", metaID("wacid", nuria, 1), nil); !found || err != nil {
 		t.Fatalf("the stray is not known: %v", err)
 	}
 	rs, _, err := db.Records(ctx, Query{})

@@ -63,11 +63,10 @@ func (db *DB) strays(ctx context.Context, since time.Time) ([]Stray, error) {
 }
 
 // Found says that a webhook has named a stray. In one transaction the stray
-// goes, its record gets Meta's id, what is owed is added to the debts, and the
-// event of the webhook is marked done. A call whose record is not written yet is
-// named likewise. Of a tag that names neither, or has done so before, only the
-// event is marked; found says which it was.
-func (db *DB) Found(ctx context.Context, tag, wacid string, owed []Debt, eventKey string) (found bool, err error) {
+// goes, its record gets Meta's id, and what is owed is added to the debts. A call
+// whose record is not written yet is named likewise. A tag that names neither, or
+// has done so before, changes nothing; found says which it was.
+func (db *DB) Found(ctx context.Context, tag, wacid string, owed []Debt) (found bool, err error) {
 	err = db.write(ctx, opStray, func(ctx context.Context, tx *sql.Conn) error {
 		if found, err = nameStray(ctx, tx, tag, wacid); err != nil {
 			return err
@@ -80,7 +79,7 @@ func (db *DB) Found(ctx context.Context, tag, wacid string, owed []Debt, eventKe
 				return err
 			}
 		}
-		return markDone(ctx, tx, eventKey)
+		return nil
 	})
 	return found && err == nil, err
 }

@@ -19,6 +19,7 @@ func TestKilledAtRandom(t *testing.T) {
 	for n := range runs {
 		w.run(ctx, n)
 	}
+	w.ledgers(ctx)
 	t.Logf("C2: %d deaths among %d calls (%v), WhatsApp calls over %.2f s and dialogs %.2f s after the restart at the latest",
 		runs, w.next, w.killedBy, w.slowest.calls.Seconds(), w.slowest.dialogs.Seconds())
 }

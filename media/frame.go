@@ -108,6 +108,7 @@ type Frame struct {
 	Timestamp uint32 // of the receiving leg, in its RTP clock; equal in all packets of one Digit
 	Duration  time.Duration
 	Early     bool // made up in place of audio that may still come
+	More      bool // the next frame is here already and follows at its time
 }
 
 // Sink takes frames. Push must not keep the frame and must not block.

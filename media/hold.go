@@ -109,6 +109,14 @@ func (h *hold) attach(s Sink) Sink {
 // hold's lock held.
 type taker interface{ takes() bool }
 
+// stocked says whether what is pushed has to wait for its turn, so that it is
+// early enough if it comes late.
+func (h *hold) stocked() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state == holdKeeping || h.state == holdCatching
+}
+
 // Push takes a frame of the far end. See Sink.
 func (h *hold) Push(f *Frame) {
 	h.mu.Lock()
@@ -265,6 +273,7 @@ func (h *hold) pass() {
 		h.pause = 0
 	}
 	h.out = s.Frame
+	h.out.More = h.count > 1
 	if len(h.out.PCM) == 0 {
 		h.out.PCM = nil
 	}

@@ -57,6 +57,10 @@ type digitIn struct {
 // bring its repair.
 const guessAfter = 50 * time.Millisecond
 
+// stocked is a sink that may have sound to go on with: nothing needs to be made
+// up for it then. It is asked with the receiver's lock held.
+type stocked interface{ stocked() bool }
+
 const (
 	maxPacket       = 200 * time.Millisecond // of G.711 and G.722 in one packet, RFC 3551 section 4.2
 	maxPCM          = wideRate * int(maxPacket/time.Millisecond) / 1000
@@ -277,6 +281,9 @@ func (o *output) guess(now time.Time) time.Time {
 	}
 	if o.guessAt.After(now) {
 		return o.guessAt
+	}
+	if s, ok := o.sink.(stocked); ok && s.stocked() {
+		return now.Add(frameTime)
 	}
 	o.early = true
 	defer func() { o.early = false }()

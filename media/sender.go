@@ -77,6 +77,10 @@ type payloadTypes struct {
 // pushes had time to carry on what was heard, after guessAfter.
 const fillAfter = 58 * time.Millisecond
 
+// fillMore is the same where the next frame is known to be at hand: it is late
+// because the clock of whoever has it is, and silence would tear a word apart.
+const fillMore = 200 * time.Millisecond
+
 // newSender makes a sender that is shut. write sends one packet and keeps
 // neither header nor payload; it is called by one goroutine at a time.
 func newSender(p *pacer, m *sideMetrics, cfg config.Opus, write func(*rtp.Header, []byte) error) *sender {
@@ -235,7 +239,7 @@ func (s *sender) Push(f *Frame) {
 	}
 	if !s.pace.admit(now, inaudible(f)) {
 		s.metrics.dropped.surplus.Inc()
-		s.fillAt = now.Add(fillAfter) // there is sound; comfort in its place would keep the lead for ever
+		s.fillAt = now.Add(f.patience()) // there is sound; comfort in its place would keep the lead for ever
 		return
 	}
 	payload, duration := s.encode(f)
@@ -253,7 +257,15 @@ func (s *sender) Push(f *Frame) {
 	} else {
 		s.pace.sent(now, duration)
 	}
-	s.fillAt = now.Add(fillAfter)
+	s.fillAt = now.Add(f.patience())
+}
+
+// patience is how long after a frame the next one may be missing.
+func (f *Frame) patience() time.Duration {
+	if f.More {
+		return fillMore
+	}
+	return fillAfter
 }
 
 // pushSilence is told that the source pauses. What leaves meanwhile is comfort

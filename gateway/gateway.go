@@ -288,7 +288,9 @@ func (g *Gateway) reload(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	g.inherit(next)
+	old := g.current.Load()
+	maps.Copy(next.former, old.former)
+	maps.Copy(next.former, old.clients)
 	if err := g.sip.Reload(cfg.Trunks); err != nil {
 		return fmt.Errorf("reload trunks: %w", err)
 	}
@@ -299,13 +301,6 @@ func (g *Gateway) reload(cfg *config.Config) error {
 	g.adopt(next)
 	g.log.Info("configuration reloaded")
 	return nil
-}
-
-// inherit keeps the clients of numbers that leave, or are another's now.
-func (g *Gateway) inherit(next *running) {
-	old := g.current.Load()
-	maps.Copy(next.former, old.former)
-	maps.Copy(next.former, old.clients)
 }
 
 func (g *Gateway) onExit(name string, do func() error) {

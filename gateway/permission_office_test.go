@@ -16,7 +16,7 @@ import (
 	"wagate/whatsapp"
 )
 
-// counted reads one counter.
+// counted reads one counter or gauge.
 func counted(t *testing.T, c prometheus.Collector) float64 {
 	t.Helper()
 	reg := prometheus.NewRegistry()
@@ -25,7 +25,8 @@ func counted(t *testing.T, c prometheus.Collector) float64 {
 	if err != nil || len(families) != 1 {
 		t.Fatal(families, err)
 	}
-	return families[0].GetMetric()[0].GetCounter().GetValue()
+	m := families[0].GetMetric()[0]
+	return m.GetCounter().GetValue() + m.GetGauge().GetValue() // the one that it is not is 0
 }
 
 // metaDesk answers questions and requests with what a test prepares.

@@ -76,32 +76,28 @@ func (g *Gateway) renewed(cfg *config.Config, n config.Number, v *vigil) bool {
 	if token == n.AccessToken {
 		return false
 	}
-	if err := g.renew(n.Name, token); err != nil {
-		g.log.Error("access token cannot be changed", slog.String("number", n.Name), slog.Any("error", err))
-		return false
-	}
+	g.renew(n.Name, token)
 	g.log.Info("access token changed", slog.String("number", n.Name))
 	return true
 }
 
-// renew gives a number another access token, and changes nothing else.
-func (g *Gateway) renew(number string, token config.Secret) error {
+// renew gives a number another access token, and changes nothing else. What was
+// read of the configuration's other files stays, and no reload is counted.
+func (g *Gateway) renew(number string, token config.Secret) {
 	g.reloading.Lock()
 	defer g.reloading.Unlock()
-	cfg := *g.current.Load().cfg
+	next := *g.current.Load()
+	cfg, env := *next.cfg, *next.env
 	cfg.WhatsApp.Numbers = slices.Clone(cfg.WhatsApp.Numbers)
 	for i := range cfg.WhatsApp.Numbers {
 		if cfg.WhatsApp.Numbers[i].Name == number {
 			cfg.WhatsApp.Numbers[i].AccessToken = token
+			next.clients[number].Renew(token) // for the calls that are up, too
 		}
 	}
-	next, err := g.compile(&cfg)
-	if err != nil {
-		return err
-	}
-	g.inherit(next)
-	g.adopt(next)
-	return nil
+	env.cfg, env.cut = &cfg, newCutter(&cfg)
+	next.cfg, next.env = &cfg, &env
+	g.current.Store(&next)
 }
 
 // askNumber asks Meta for a number, beside everything else. What comes of it is

@@ -46,7 +46,7 @@ func TestEventsOfTheFuture(t *testing.T) {
 	if m.delivered = nil; post(t, w, again, sign(again, secret)).Code != 200 || len(m.delivered) != 0 {
 		t.Error("a repeated delivery became another event")
 	}
-	if n := counter(t, w.metrics.ahead); n != 2 {
+	if n := value(t, w.metrics.ahead); n != 2 {
 		t.Errorf("%v events counted as ahead, want 2", n)
 	}
 	near := take(replyDated(now.Add(maxAhead).Unix(), now.Add(week).Unix(), "accept"))

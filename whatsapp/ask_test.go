@@ -102,7 +102,7 @@ func TestRequestPermissionFails(t *testing.T) {
 	if !errors.As(err, &refusal) || refusal.Code != CodeAskLimit || !refusal.Until(noon).Equal(time.Unix(1795429400, 0)) {
 		t.Errorf("got %v", err)
 	}
-	if n := counter(t, client.metrics.graph[actAsk][resRefused]); n != 1 {
+	if n := value(t, client.metrics.graph[actAsk][resRefused]); n != 1 {
 		t.Errorf("counted %v times", n)
 	}
 }

@@ -179,7 +179,7 @@ func TestEffects(t *testing.T) {
 			if kind != c.kind || !Sent(err) {
 				t.Errorf("got %s (%v), sent %v, want %s", kind, err, Sent(err), c.kind)
 			}
-			if n := counter(t, client.metrics.graph[actTerminate][c.res]); n != 1 {
+			if n := value(t, client.metrics.graph[actTerminate][c.res]); n != 1 {
 				t.Errorf("outcome %s counted %v times", resultNames[c.res], n)
 			}
 			if n := requests.Load(); n != 1 {

@@ -38,7 +38,7 @@ func TestClock(t *testing.T) {
 		for range 2 {
 			m.clock.note(date, base.Add(c.sent), base.Add(c.received), log)
 		}
-		if got := gauge(t, m.clock.gauge); got != c.want {
+		if got := value(t, m.clock.gauge); got != c.want {
 			t.Errorf("%s: %v s, want %v", c.name, got, c.want)
 		}
 		if n := strings.Count(said.String(), "level="); n > 1 || n == 1 != (c.level != "") || !strings.Contains(said.String(), c.level) {
@@ -48,7 +48,7 @@ func TestClock(t *testing.T) {
 			continue
 		}
 		m.clock.note(date, base, base, log)
-		if !strings.Contains(said.String(), "agrees") || gauge(t, m.clock.gauge) != 0 {
+		if !strings.Contains(said.String(), "agrees") || value(t, m.clock.gauge) != 0 {
 			t.Errorf("%s: that it passed is not said: %s", c.name, &said)
 		}
 	}
@@ -61,7 +61,7 @@ func TestAnswersTellTheTime(t *testing.T) {
 		rw.WriteHeader(http.StatusBadRequest)
 	})
 	_ = client.Terminate(t.Context(), "wacid.a")
-	if got := gauge(t, client.metrics.clock.gauge); got < 3590 || got > 3610 {
+	if got := value(t, client.metrics.clock.gauge); got < 3590 || got > 3610 {
 		t.Errorf("%v s ahead, want about an hour", got)
 	}
 }
@@ -130,10 +130,10 @@ func TestBarredRequests(t *testing.T) {
 	if requests != rowLimit || told != rowLimit {
 		t.Errorf("%d requests were made, %d told of, want %d", requests, told, rowLimit)
 	}
-	if n := counter(t, client.guard.barred[classConnect][BarredFailing]); n != rowLimit {
+	if n := value(t, client.guard.barred[classConnect][BarredFailing]); n != rowLimit {
 		t.Errorf("%v requests counted as barred", n)
 	}
-	if n := gauge(t, client.guard.breakers[classConnect].gauge); n != float64(breakerOpen) {
+	if n := value(t, client.guard.breakers[classConnect].gauge); n != float64(breakerOpen) {
 		t.Errorf("the breaker's gauge is %v", n)
 	}
 	if client.Reachable() != nil {

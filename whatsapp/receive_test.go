@@ -74,7 +74,7 @@ func TestJournalFails(t *testing.T) {
 	if len(m.delivered) != 1 {
 		t.Errorf("delivered %d times, want once", len(m.delivered))
 	}
-	if got := counter(t, w.metrics.events[KindOffer][OutcomeDuplicate]); got != 2 {
+	if got := value(t, w.metrics.events[KindOffer][OutcomeDuplicate]); got != 2 {
 		t.Errorf("%v duplicates counted, want 2", got)
 	}
 }

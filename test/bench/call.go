@@ -17,29 +17,24 @@ type call struct {
 	setup    time.Duration
 }
 
-// pairing is which codecs the two sides of all calls have.
-type pairing struct{ customer, phone codec }
-
-func (p pairing) String() string { return p.customer.name + "/" + p.phone.name }
-
-// newCall opens the ports of a call.
-func (b *bench) newCall(id string, p pairing) (*call, error) {
+// newCall opens the ports of a call between Opus and the codec of the phone.
+func (b *bench) newCall(id string, phone codec) (*call, error) {
 	c := &call{id: id}
 	newTalk := func(hears codec) (*talk, error) {
 		e, err := newEar(hears, b.table)
 		return &talk{mark: b.speech.mark, sent: int64(rand.IntN(len(b.speech.mark))), ear: e}, err
 	}
 	var err error
-	if c.toPhone, err = newTalk(p.phone); err != nil {
+	if c.toPhone, err = newTalk(phone); err != nil {
 		return nil, err
 	}
-	if c.toWA, err = newTalk(p.customer); err != nil {
+	if c.toWA, err = newTalk(opusCodec); err != nil {
 		return nil, err
 	}
-	if c.customer, err = newCustomer(b.identity, p.customer, c.toWA); err != nil {
+	if c.customer, err = newCustomer(b.identity, c.toWA); err != nil {
 		return nil, err
 	}
-	if c.phone, err = newPhone(p.phone, c.toPhone); err != nil {
+	if c.phone, err = newPhone(phone, c.toPhone); err != nil {
 		c.customer.close()
 		return nil, err
 	}
@@ -66,7 +61,7 @@ type subject interface {
 
 // connectAll makes n calls, some at a time, and has each talk from the moment
 // it is up.
-func (b *bench) connectAll(ctx context.Context, s subject, p pairing, n int, talker *talker) ([]*call, error) {
+func (b *bench) connectAll(ctx context.Context, s subject, phone codec, n int, talker *talker) ([]*call, error) {
 	calls := make([]*call, n)
 	faults := make(chan error, n)
 	begin := time.NewTicker(time.Second / time.Duration(b.rate))
@@ -74,7 +69,7 @@ func (b *bench) connectAll(ctx context.Context, s subject, p pairing, n int, tal
 	for i := range n {
 		<-begin.C
 		go func() {
-			c, err := b.newCall(fmt.Sprintf("wacid.BENCH%06d", i), p)
+			c, err := b.newCall(fmt.Sprintf("wacid.BENCH%06d", i), phone)
 			if err == nil {
 				calls[i] = c
 				talker.listen(c)

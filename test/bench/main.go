@@ -1,5 +1,11 @@
 // Command bench measures whole gateways under load: the real program between
 // simulated customers and phones, beside rtpengine doing the same work.
+//
+// Its Meta, PBX, customers and phones are the least there can be, and not those
+// of test/fakemeta and test/faketrunk: those judge every message, keep books and
+// give each call goroutines and timers, which would take the one core that has
+// to send thousands of packets a second on time. They also answer the control
+// protocol of rtpengine, which knows no Graph API.
 package main
 
 import (

@@ -8,17 +8,17 @@ import (
 )
 
 // once is one measurement of n calls, from a fresh process to its end.
-func (b *bench) once(ctx context.Context, s subject, p pairing, n int) (*result, error) {
+func (b *bench) once(ctx context.Context, s subject, phone codec, n int) (*result, error) {
 	defer s.stop()
 	if err := s.start(ctx); err != nil {
 		return nil, err
 	}
-	talker := newTalker(b.speech)
 	before, err := s.process().usage()
 	if err != nil {
 		return nil, err
 	}
-	calls, err := b.connectAll(ctx, s, p, n, talker)
+	talker := newTalker(b.speech)
+	calls, err := b.connectAll(ctx, s, phone, n, talker)
 	defer func() {
 		talker.close()
 		for _, c := range calls {

@@ -30,7 +30,7 @@ func newMeta(w *wagate) (*meta, error) {
 		return nil, fmt.Errorf("serve as the Graph API: %w", err)
 	}
 	m := &meta{gateway: w, addr: l.Addr()}
-	m.server = &http.Server{Handler: http.HandlerFunc(m.serve), ReadHeaderTimeout: hook}
+	m.server = &http.Server{Handler: http.HandlerFunc(m.serve), ReadHeaderTimeout: setupPatience}
 	go func() { _ = m.server.Serve(l) }()
 	return m, nil
 }

@@ -12,8 +12,7 @@ import (
 // goes on to offer while it measures those that were admitted: they have to stay
 // clean, and the others have to be refused.
 func (p *plan) overloaded(ctx context.Context, b *bench) error {
-	codecs := pairing{opusCodec, pcmaCodec}
-	s := b.wagate(p.offered, codecs, "")
+	s := b.wagate(p.offered, pcmaCodec, "")
 	s.capacity, s.limit = 10*p.offered, p.limit
 	defer s.stop()
 	if err := s.start(ctx); err != nil {
@@ -29,7 +28,7 @@ func (p *plan) overloaded(ctx context.Context, b *bench) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var crowd sync.WaitGroup
-	crowd.Go(func() { o.run(ctx, b, s, codecs, talker) })
+	crowd.Go(func() { o.run(ctx, b, s, talker) })
 	defer func() {
 		stop()
 		crowd.Wait()
@@ -69,7 +68,7 @@ func (o *offering) count() (admitted []*call, refused, failed int) {
 	return o.admitted[:len(o.admitted):len(o.admitted)], o.refused, o.failed
 }
 
-func (o *offering) run(ctx context.Context, b *bench, s subject, p pairing, talker *talker) {
+func (o *offering) run(ctx context.Context, b *bench, s subject, talker *talker) {
 	var calls sync.WaitGroup
 	defer calls.Wait()
 	tick := time.NewTicker(time.Second / time.Duration(b.rate))
@@ -81,14 +80,17 @@ func (o *offering) run(ctx context.Context, b *bench, s subject, p pairing, talk
 			return
 		}
 		calls.Go(func() {
-			c, err := b.newCall(fmt.Sprintf("wacid.BENCH%06d", i), p)
-			if err != nil {
-				return
+			c, err := b.newCall(fmt.Sprintf("wacid.BENCH%06d", i), pcmaCodec)
+			if err == nil {
+				talker.listen(c)
+				err = b.connectOne(ctx, s, c)
 			}
-			talker.listen(c)
-			err = b.connectOne(ctx, s, c)
 			o.mu.Lock()
 			defer o.mu.Unlock()
+			if c == nil { // no port is left
+				o.failed++
+				return
+			}
 			o.all = append(o.all, c)
 			switch {
 			case ctx.Err() != nil:

@@ -68,22 +68,22 @@ func (p *plan) run(ctx context.Context, b *bench) error {
 
 // transcoded is the whole gateway with its defaults.
 func (p *plan) transcoded(ctx context.Context, b *bench) error {
-	return p.alone(ctx, b, "whole gateway, Opus <-> PCMA, settings as they are by default", pairing{opusCodec, pcmaCodec}, p.calls)
+	return p.alone(ctx, b, "whole gateway, Opus <-> PCMA, settings as they are by default", pcmaCodec, p.calls)
 }
 
 // passedThrough is the whole gateway where both sides have one codec.
 func (p *plan) passedThrough(ctx context.Context, b *bench) error {
-	return p.alone(ctx, b, "whole gateway, Opus <-> Opus, passed through", pairing{opusCodec, opusCodec}, p.passed)
+	return p.alone(ctx, b, "whole gateway, Opus <-> Opus, passed through", opusCodec, p.passed)
 }
 
-func (p *plan) alone(ctx context.Context, b *bench, title string, codecs pairing, numbers string) error {
+func (p *plan) alone(ctx context.Context, b *bench, title string, phone codec, numbers string) error {
 	list, err := listOf(numbers)
 	if err != nil {
 		return err
 	}
 	t := b.newTable(title)
 	for _, n := range list {
-		r, err := b.once(ctx, b.wagate(n, codecs, ""), codecs, n)
+		r, err := b.once(ctx, b.wagate(n, phone, ""), phone, n)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -112,23 +112,22 @@ func (p *plan) compared(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	codecs := pairing{opusCodec, pcmaCodec}
 	for _, n := range numbers {
 		t := b.newTable(fmt.Sprintf("%d calls, Opus <-> PCMA, beside rtpengine; cx is the Opus complexity", n))
 		for range p.rounds {
 			for _, cx := range complexities {
-				ours := b.wagate(n, codecs, fmt.Sprintf("complexity: %d, fec: off", cx))
+				ours := b.wagate(n, pcmaCodec, fmt.Sprintf("complexity: %d, fec: off", cx))
 				ours.label = fmt.Sprintf("wagate cx %d", cx)
 				theirs := b.rtpengine("26", cx)
 				theirs.lite = true
-				if err := t.both(ctx, b, codecs, n, ours, theirs); err != nil {
+				if err := t.both(ctx, b, n, ours, theirs); err != nil {
 					return err
 				}
 			}
-			ours := b.wagate(n, codecs, "")
+			ours := b.wagate(n, pcmaCodec, "")
 			ours.label = "wagate default"
 			theirs := b.rtpengine("10.5", 0)
-			if err := t.both(ctx, b, codecs, n, ours, theirs); err != nil {
+			if err := t.both(ctx, b, n, ours, theirs); err != nil {
 				return err
 			}
 		}
@@ -137,9 +136,9 @@ func (p *plan) compared(ctx context.Context, b *bench) error {
 	return nil
 }
 
-func (t *table) both(ctx context.Context, b *bench, codecs pairing, n int, ours, theirs subject) error {
+func (t *table) both(ctx context.Context, b *bench, n int, ours, theirs subject) error {
 	for _, s := range []subject{ours, theirs} {
-		r, err := b.once(ctx, s, codecs, n)
+		r, err := b.once(ctx, s, pcmaCodec, n)
 		if err != nil {
 			return err
 		}
@@ -149,22 +148,22 @@ func (t *table) both(ctx context.Context, b *bench, codecs pairing, n int, ours,
 	return nil
 }
 
-func (b *bench) wagate(n int, codecs pairing, opus string) *wagate {
-	return &wagate{label: "wagate", program: b.program, core: b.core, opus: opus, pairing: codecs, capacity: n + 10}
+func (b *bench) wagate(n int, phone codec, opus string) *wagate {
+	return &wagate{label: "wagate", program: b.program, core: b.core, opus: opus, phone: phone, capacity: n + 10}
 }
 
 func (b *bench) rtpengineProgram(version string) string {
 	return filepath.Join(b.rtpengines, "bin", "rtpengine-"+version)
 }
 
-// rtpengine with one media thread, as fits one core. Version 10.5 has libavcodec
-// encode, at its complexity: the highest.
+// rtpengine is one of its versions; 10.5 has libavcodec encode, at its
+// complexity: the highest.
 func (b *bench) rtpengine(version string, complexity int) *rtpengine {
 	label := "rtpengine " + version
 	if complexity > 0 {
 		label += fmt.Sprintf(" cx %d", complexity)
 	}
-	return &rtpengine{label: label, program: b.rtpengineProgram(version), core: b.core, complexity: complexity, threads: 1}
+	return &rtpengine{label: label, program: b.rtpengineProgram(version), core: b.core, complexity: complexity}
 }
 
 func listOf(s string) ([]int, error) {

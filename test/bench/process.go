@@ -37,7 +37,7 @@ func spawn(core int, env []string, program string, args ...string) (*process, er
 	return p, nil
 }
 
-// alive says whether it runs, with its last words if it does not.
+// alive returns an error if it does not run any more.
 func (p *process) alive() error {
 	select {
 	case <-p.done:

@@ -19,7 +19,6 @@ type rtpengine struct {
 	program    string
 	core       int
 	complexity int
-	threads    int  // 0: as it likes
 	lite       bool // it knows far ends that are ICE-lite
 
 	proc *process
@@ -42,9 +41,7 @@ func (r *rtpengine) start(ctx context.Context) error {
 	args := []string{
 		"--foreground", "--log-stderr", "--log-level=4", "--table=-1", "--interface=127.0.0.1",
 		"--listen-ng=" + addr.String(), "--port-min=26000", "--port-max=31999", "--pidfile=/dev/null",
-	}
-	if r.threads > 0 {
-		args = append(args, fmt.Sprintf("--num-threads=%d", r.threads), fmt.Sprintf("--media-num-threads=%d", r.threads))
+		"--num-threads=1", "--media-num-threads=1", // as fits one core
 	}
 	if r.proc, err = spawn(r.core, nil, r.program, args...); err != nil {
 		return err
@@ -132,12 +129,9 @@ func letters(c rune) rune {
 }
 
 func (r *rtpengine) connect(ctx context.Context, c *call) error {
-	codecs := map[string]any{}
-	if c.customer.codec != c.phone.codec {
-		codecs = map[string]any{
-			"mask": []string{"all"}, "transcode": []string{c.phone.codec.name},
-			"set": []string{fmt.Sprintf("opus/48000/1/20000//useinbandfec=1/complexity=%d", r.complexity)},
-		}
+	codecs := map[string]any{
+		"mask": []string{"all"}, "transcode": []string{c.phone.codec.name},
+		"set": []string{fmt.Sprintf("opus/48000/1/20000//useinbandfec=1/complexity=%d", r.complexity)},
 	}
 	reply, err := r.ask(ctx, map[string]any{
 		"command": "offer", "call-id": c.id, "from-tag": "wa", "sdp": c.customer.offer(r.lite),

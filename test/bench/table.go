@@ -20,15 +20,14 @@ type result struct {
 
 // sum is the outcome of one direction of all calls.
 type sum struct {
-	expected, received, late, shifted, marks int
-	delays, gaps                             []time.Duration
+	expected, received, late, shifted int
+	delays, gaps                      []time.Duration
 }
 
 func (s *sum) add(o outcome) {
 	s.expected += o.expected
 	s.received += o.received
 	s.shifted += o.shifted
-	s.marks += o.marks
 	for _, d := range o.delays {
 		if d > lateAfter {
 			s.late++

@@ -73,7 +73,7 @@ func (t *talker) talk(c *call) {
 	defer t.mu.Unlock()
 	t.forgetLocked(c)
 	for _, m := range []mouth{
-		{say: c.customer.say, hear: c.customer.listen, report: c.customer.report, packets: t.speech.packets(c.customer.codec), talk: c.toPhone},
+		{say: c.customer.say, hear: c.customer.listen, report: c.customer.report, packets: t.speech.packets(opusCodec), talk: c.toPhone},
 		{say: c.phone.say, hear: c.phone.listen, packets: t.speech.packets(c.phone.codec), talk: c.toWA},
 	} {
 		at := rand.IntN(slots)

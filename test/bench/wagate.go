@@ -22,7 +22,7 @@ type wagate struct {
 	program  string
 	core     int
 	opus     string // complexity and fec as in the configuration
-	pairing  pairing
+	phone    codec
 	capacity int // limits.calls
 	limit    int // limits.cpu
 
@@ -104,10 +104,6 @@ func (w *wagate) get(ctx context.Context, path string) bool {
 }
 
 func (w *wagate) config(ports [4]uint16) string {
-	numbers := "[opus]"
-	if w.pairing.customer != opusCodec {
-		numbers = "[" + w.pairing.customer.name + "]"
-	}
 	return fmt.Sprintf(`
 data_dir: %[1]s
 log: {level: warn}
@@ -119,19 +115,19 @@ whatsapp:
   app_secrets: [{env: BENCH_SECRET}]
   verify_token: {env: BENCH_VERIFY}
   numbers:
-    - {name: support, phone_number_id: "%[5]s", number: "+351210000321", access_token: {env: BENCH_TOKEN}, codecs: %[6]s}
+    - {name: support, phone_number_id: "%[5]s", number: "+351210000321", access_token: {env: BENCH_TOKEN}}
 media:
-  webrtc: {listen: "127.0.0.1:%[7]d"}
+  webrtc: {listen: "127.0.0.1:%[6]d"}
   rtp: {bind: 127.0.0.1, ports: 20000-25999}
-  opus: {%[8]s}
-sip: {listen: ["udp://127.0.0.1:%[9]d"]}
+  opus: {%[7]s}
+sip: {listen: ["udp://127.0.0.1:%[8]d"]}
 trunks:
-  - {name: pbx, targets: ["sip:%[10]s"], codecs: [%[11]s], options_interval: 0s, max_calls: 10000, max_cps: 1000}
+  - {name: pbx, targets: ["sip:%[9]s"], codecs: [%[10]s], options_interval: 0s, max_calls: 10000, max_cps: 1000}
 routes:
   - {name: support, direction: inbound, match: {number: support}, trunk: pbx, to: "600"}
-limits: {calls: %[12]d, cpu: %[13]d}
-`, filepath.Join(w.dir, "data"), ports[0], ports[1], w.meta.url(), numberID, numbers, ports[2], w.opus, ports[3],
-		w.pbx.addr(), w.pairing.phone.name, w.capacity, w.limit)
+limits: {calls: %[11]d, cpu: %[12]d}
+`, filepath.Join(w.dir, "data"), ports[0], ports[1], w.meta.url(), numberID, ports[2], w.opus, ports[3],
+		w.pbx.addr(), w.phone.name, w.capacity, w.limit)
 }
 
 // errRefused says that the gateway turned a call away.
@@ -191,9 +187,6 @@ func freePort(network string) (uint16, error) {
 }
 
 func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }
-
-// hook is how long a webhook may take.
-const hook = 10 * time.Second
 
 // save writes the CPU profile of a time.
 func (w *wagate) save(ctx context.Context, path string, d time.Duration) {

@@ -166,20 +166,6 @@ func (d *daemon) configure(s settings) {
 	must(d.t, os.WriteFile(d.file, text.Bytes(), 0o600))
 }
 
-// quickDisk is a directory in memory where there is such a thing and no figure is
-// measured: the disks of machines that run tests have other work, and a process
-// that is killed loses nothing of what it wrote.
-func quickDisk(t *testing.T) string {
-	t.Helper()
-	if inMemory {
-		if dir, err := os.MkdirTemp("/dev/shm", "wagate-test"); err == nil { //nolint:usetesting // in memory
-			t.Cleanup(func() { _ = os.RemoveAll(dir) })
-			return dir
-		}
-	}
-	return t.TempDir()
-}
-
 // freeTCP returns two different addresses that nobody listens on.
 func freeTCP(t *testing.T) (one, two string) {
 	t.Helper()

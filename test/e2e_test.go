@@ -23,6 +23,9 @@ func rigged(t *testing.T, o rig.Options) (*rig.Rig, context.Context) {
 // riggedFor is rigged for a test that takes longer than others.
 func riggedFor(t *testing.T, o rig.Options, limit time.Duration) (*rig.Rig, context.Context) {
 	t.Helper()
+	if o.Dir == "" {
+		o.Dir = quickDisk(t)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
 	r, err := rig.Start(ctx, o)

@@ -76,6 +76,7 @@ func (c *Session) peerBye(in gotRequest) {
 		c.s.metrics.invite(inbound, c.trunk.cfg.Name, 200)
 		c.tell(Hungup{cause})
 	case phaseUnacked, phaseUp:
+		c.leaveRefer()
 		c.tell(Hungup{cause})
 	case phaseLeaving:
 		c.s.metrics.glare("bye_bye")

@@ -106,6 +106,16 @@ func (c *Session) takeRefer() {
 	c.progressed(100)
 }
 
+// leaveRefer answers the REFER of a phone that hangs up before the owner has said
+// what it thinks of it. The owner takes it up or not, in the order in which the two
+// came; 202 promises no more than that (RFC 3515 section 2.4.2).
+func (c *Session) leaveRefer() {
+	if r := c.refer; r != nil && !r.taken {
+		r.silent = true
+		c.takeRefer()
+	}
+}
+
 func (c *Session) refuseRefer(status int, why Reason) {
 	if c.refer == nil || c.refer.taken {
 		return

@@ -156,7 +156,9 @@ func TestReferToIsReadStrictly(t *testing.T) {
 	}
 	p.inDialog(invite, "a", "BYE", 100, "")
 	next[Hungup](e)
-	p.want("481") // for the REFER that nobody answered
+	p.want("202") // the REFER is the owner's to take up
+	c.RefuseRefer(603, Reason{})
+	p.never("603", 20*time.Millisecond)
 }
 
 // TestOurNameIsNotThePBX: a trunk whose calls come from our name does not lead

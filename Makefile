@@ -18,9 +18,8 @@ TOOLS := $(CURDIR)/.cache/bin
 lint := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT)
 fumpt := $(TOOLS)/gofumpt-$(GOFUMPT)
 
-# Packages that play sound in real time have the machine to themselves.
-SYSTEM := ./test/...
 UNIT = $$(go list ./... | grep -v '^wagate/test')
+FAR_ENDS = $$(go list ./test/... | grep -v '^wagate/test$$')
 
 FUZZTIME ?= 5m
 SOAKTIME ?= 10m
@@ -70,14 +69,16 @@ unit:
 
 # The whole walk and the whole sweep are too large for the race detector.
 model:
-	go test -count=1 -timeout 10m -run '^(TestModel|TestPermissionProperties|TestRacesToTheMillisecond)$$' ./gateway
-	go test -count=1 -timeout 10m -run '^(TestRough|TestEstimate|TestClocks)' ./media
+	go test -count=1 -timeout 10m -run '^(TestModel$$|TestPermissionProperties$$|TestRacesToTheMillisecond$$|TestRough|TestEstimate|TestClocks)' ./gateway ./media
 
 fuzz-short:
 	bash test/tools/fuzz.sh 3s
 
+# What plays sound in real time has the machine to itself.
+system: export GOFLAGS := -tags=$(TAGS),system
 system:
-	GOFLAGS=-tags=$(TAGS),system go test -race -count=1 -p 1 -timeout 15m $(SYSTEM)
+	go test -race -timeout 10m $(FAR_ENDS)
+	go test -race -count=1 -timeout 15m ./test
 
 tidy:
 	go mod tidy -diff

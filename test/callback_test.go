@@ -106,6 +106,7 @@ func calledPhones(r *rig.Rig) (calls []*faketrunk.Call) {
 // TestAgentIsCalledBack once, however often and in whatever words the customer
 // says yes.
 func TestAgentIsCalledBack(t *testing.T) {
+	t.Parallel()
 	r, ctx := callingBack(t, time.Minute)
 	promisedTo(ctx, t, r)
 	r.Meta.Disturb(fakemeta.Upset{Kind: fakemeta.KindPermission, Copies: 2})
@@ -128,6 +129,7 @@ func TestAgentIsCalledBack(t *testing.T) {
 }
 
 func TestNobodyIsCalledBackAfterANo(t *testing.T) {
+	t.Parallel()
 	r, ctx := callingBack(t, time.Minute)
 	promisedTo(ctx, t, r)
 	must(t, r.Meta.Answer(dialledCustomer, fakemeta.Decline))
@@ -136,6 +138,7 @@ func TestNobodyIsCalledBackAfterANo(t *testing.T) {
 }
 
 func TestNobodyIsCalledBackTooLate(t *testing.T) {
+	t.Parallel()
 	r, ctx := callingBack(t, time.Millisecond)
 	promisedTo(ctx, t, r)
 	must(t, r.Meta.Answer(dialledCustomer, fakemeta.GrantTemporary))
@@ -146,6 +149,7 @@ func TestNobodyIsCalledBackTooLate(t *testing.T) {
 // TestGrantWhileTheGatewayIsDown: the promise outlives it, and Meta repeats what
 // nobody took.
 func TestGrantWhileTheGatewayIsDown(t *testing.T) {
+	t.Parallel()
 	r, ctx := callingBack(t, time.Minute)
 	promisedTo(ctx, t, r)
 	must(t, r.StopGateway())
@@ -158,6 +162,7 @@ func TestGrantWhileTheGatewayIsDown(t *testing.T) {
 // TestGrantThatNobodyCouldActOn: it is in the ledger, and the process that took
 // it called nobody.
 func TestGrantThatNobodyCouldActOn(t *testing.T) {
+	t.Parallel()
 	r, ctx := callingBack(t, time.Minute)
 	promisedTo(ctx, t, r)
 	must(t, r.StopGateway())
@@ -174,6 +179,7 @@ func TestGrantThatNobodyCouldActOn(t *testing.T) {
 
 // TestNobodyIsCalledBackWhileDraining: the next start does it.
 func TestNobodyIsCalledBackWhileDraining(t *testing.T) {
+	t.Parallel()
 	r, ctx := callingBack(t, time.Minute)
 	promisedTo(ctx, t, r)
 	caller, err := r.Meta.Call(ctx, fakemeta.CallOptions{User: fakemeta.User{Number: "34600999888"}})
@@ -199,6 +205,7 @@ func TestNobodyIsCalledBackWhileDraining(t *testing.T) {
 
 // TestBusyAgentIsNotCalledAgain, and the customer is left in peace.
 func TestBusyAgentIsNotCalledAgain(t *testing.T) {
+	t.Parallel()
 	r, ctx := callingBack(t, time.Minute)
 	r.PBX.Handle(func(*faketrunk.Message) faketrunk.Script { return faketrunk.Refuse(486) })
 	promisedTo(ctx, t, r)
@@ -218,6 +225,7 @@ func TestBusyAgentIsNotCalledAgain(t *testing.T) {
 // TestGrantWhileTheAgentHearsWhyNot: the agent's phone is called as soon as it
 // has put the refused call down.
 func TestGrantWhileTheAgentHearsWhyNot(t *testing.T) {
+	t.Parallel()
 	r, ctx := callingBack(t, time.Minute, func(c *config.Config) { c.Permissions.Announce = true })
 	call := dial(ctx, t, r, "+"+dialledCustomer)
 	must(t, call.Wait(ctx, faketrunk.Rung)) // 183: it hears the prompt
@@ -234,6 +242,7 @@ func TestGrantWhileTheAgentHearsWhyNot(t *testing.T) {
 
 // TestOneGrantIsOneCall, also where agents have dialled the customer by two names.
 func TestOneGrantIsOneCall(t *testing.T) {
+	t.Parallel()
 	r, ctx := callingBack(t, time.Minute)
 	promisedTo(ctx, t, r)
 	if status, word := refused(ctx, t, dial(ctx, t, r, "ES.20"+dialledCustomer)); status != 403 || word != "no_permission" {
@@ -252,6 +261,7 @@ func TestOneGrantIsOneCall(t *testing.T) {
 
 // TestPublicNumberIsNotCalledBack: no leg may end in the public telephone network.
 func TestPublicNumberIsNotCalledBack(t *testing.T) {
+	t.Parallel()
 	r, ctx := callingBack(t, time.Minute)
 	call, err := r.PBX.Dial(ctx, faketrunk.Outgoing{To: "sip:+" + dialledCustomer + "@" + r.Gateway.SIPAddr("udp"), From: "+351210000999"})
 	must(t, err)

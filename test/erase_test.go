@@ -30,6 +30,7 @@ func request(ctx context.Context, t *testing.T, r *rig.Rig, method, path string)
 // TestErasedCustomer: a customer declines, and is then to be forgotten. Nothing
 // of the customer is left in the data directory, but that we have asked today.
 func TestErasedCustomer(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	r, ctx := rigged(t, rig.Options{Dir: dir, Config: rig.DialOut, Meta: fakemeta.Options{StrictPermissions: true}})
 	r.Meta.Consent(dialledCustomer, fakemeta.Consent{Answer: fakemeta.Decline})
@@ -100,6 +101,7 @@ func wantNoTrace(t *testing.T, dir, number string) {
 // TestUndeliveredRequestIsTold: the customer's app is too old for the request.
 // The ledger, the subscribers and the log know, and the log says what to do.
 func TestUndeliveredRequestIsTold(t *testing.T) {
+	t.Parallel()
 	log := newLines()
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut, Meta: fakemeta.Options{StrictPermissions: true}, Log: log.logger()})
 	r.Meta.Consent(dialledCustomer, fakemeta.Consent{OldApp: true})

@@ -33,6 +33,7 @@ func refused(ctx context.Context, t *testing.T, c *faketrunk.Call) (status int, 
 }
 
 func TestAgentAndCustomerHearEachOther(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	r.Meta.Callee("", fakemeta.Callee{Ring: 100 * time.Millisecond, Answer: 300 * time.Millisecond})
 	call := dial(ctx, t, r, "+"+dialledCustomer)
@@ -50,6 +51,7 @@ func TestAgentAndCustomerHearEachOther(t *testing.T) {
 }
 
 func TestCustomerDeclines(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	r.Meta.Callee("", fakemeta.Callee{Reject: 200 * time.Millisecond})
 	call := dial(ctx, t, r, dialledCustomer) // without the plus
@@ -60,6 +62,7 @@ func TestCustomerDeclines(t *testing.T) {
 }
 
 func TestAgentGivesUpWhileItRings(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	r.Meta.Callee("", fakemeta.Callee{Never: true})
 	call := dial(ctx, t, r, "+"+dialledCustomer)
@@ -72,6 +75,7 @@ func TestAgentGivesUpWhileItRings(t *testing.T) {
 }
 
 func TestDialledNumbersThatLeadNowhere(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	for _, row := range []struct {
 		to     string
@@ -92,6 +96,7 @@ func TestDialledNumbersThatLeadNowhere(t *testing.T) {
 }
 
 func TestConnectReplyIsLostOnTheWire(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	r.Meta.Callee("", fakemeta.Callee{Ring: 200 * time.Millisecond, Answer: 500 * time.Millisecond})
 	r.Meta.Fail(fakemeta.Fault{Kind: fakemeta.LoseReply, Action: "connect", Times: 1})

@@ -34,6 +34,7 @@ func gatewayOf(t *testing.T, r *rig.Rig) netip.AddrPort {
 }
 
 func TestSIPpDialsACustomer(t *testing.T) {
+	t.Parallel()
 	r, ctx := guardedBy(t, "pbx", "secret", config.DefaultTrunk().Challenge.Algorithms...)
 	phone := peers.DialSIPp(t, peers.Dial, gatewayOf(t, r), "+"+dialledCustomer, "pbx", "secret")
 	customer, err := r.Meta.WaitCallee(ctx, dialledCustomer)
@@ -44,6 +45,7 @@ func TestSIPpDialsACustomer(t *testing.T) {
 }
 
 func TestBaresipDialsACustomer(t *testing.T) {
+	t.Parallel()
 	r, ctx := guardedBy(t, "pbx", "secret", "MD5") // it gives up when it sees another
 	phone := peers.StartBaresipAs(t, "pbx", "secret")
 	must(t, phone.Dial(ctx, "sip:+"+dialledCustomer+"@"+r.Gateway.SIPAddr("udp")))
@@ -58,6 +60,7 @@ func TestBaresipDialsACustomer(t *testing.T) {
 
 // TestPhonesWithAWrongPassword ring nobody: Meta is not even asked.
 func TestPhonesWithAWrongPassword(t *testing.T) {
+	t.Parallel()
 	r, ctx := guardedBy(t, "pbx", "secret", "MD5")
 	must(t, peers.DialSIPp(t, peers.DialInVain, gatewayOf(t, r), "+"+dialledCustomer, "pbx", "guess").Wait(ctx))
 	must(t, peers.DialSIPp(t, peers.DialInVain, gatewayOf(t, r), "+"+dialledCustomer, "nobody", "secret").Wait(ctx))

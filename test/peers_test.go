@@ -40,6 +40,7 @@ func over(ctx context.Context, t *testing.T, r *rig.Rig, cause, by string) store
 // TestSIPpHearsTheCustomer: what SIPp sends back is the customer's own tone, so
 // it has gone both ways.
 func TestSIPpHearsTheCustomer(t *testing.T) {
+	t.Parallel()
 	phone := peers.StartSIPp(t, peers.Echo, 0)
 	r, ctx := towards(t, phone.Addr.String())
 	customer, err := r.Meta.Call(ctx, fakemeta.CallOptions{Sound: fakemeta.Sound{Hear: []float64{rig.CustomerTone}}})
@@ -51,6 +52,7 @@ func TestSIPpHearsTheCustomer(t *testing.T) {
 }
 
 func TestSIPpPlaysATone(t *testing.T) {
+	t.Parallel()
 	phone := peers.StartSIPp(t, peers.Tone, 0)
 	r, ctx := towards(t, phone.Addr.String())
 	customer, err := r.Meta.Call(ctx, fakemeta.CallOptions{Sound: fakemeta.Sound{Hear: []float64{peers.ToneFreq}}})
@@ -62,6 +64,7 @@ func TestSIPpPlaysATone(t *testing.T) {
 }
 
 func TestSIPpHangsUp(t *testing.T) {
+	t.Parallel()
 	phone := peers.StartSIPp(t, peers.Hangup, 0)
 	r, ctx := towards(t, phone.Addr.String())
 	customer, err := r.Meta.Call(ctx, fakemeta.CallOptions{Sound: fakemeta.Sound{Hear: []float64{rig.CustomerTone}}})
@@ -75,6 +78,7 @@ func TestSIPpHangsUp(t *testing.T) {
 // TestSIPpMovesItsSound to another port by a re-INVITE: the customer hears it
 // again, on the one source that WhatsApp knows.
 func TestSIPpMovesItsSound(t *testing.T) {
+	t.Parallel()
 	phone := peers.StartSIPp(t, peers.Move, 0)
 	r, ctx := towards(t, phone.Addr.String())
 	customer, err := r.Meta.Call(ctx, fakemeta.CallOptions{Sound: fakemeta.Sound{Hear: []float64{rig.CustomerTone}}})
@@ -91,6 +95,7 @@ func TestSIPpMovesItsSound(t *testing.T) {
 }
 
 func TestSIPpIsBusy(t *testing.T) {
+	t.Parallel()
 	phone := peers.StartSIPp(t, peers.Busy, 0)
 	r, ctx := towards(t, phone.Addr.String())
 	_, err := r.Meta.Call(ctx, fakemeta.CallOptions{})
@@ -102,6 +107,7 @@ func TestSIPpIsBusy(t *testing.T) {
 }
 
 func TestCustomerGivesUpOnSIPp(t *testing.T) {
+	t.Parallel()
 	phone := peers.StartSIPp(t, peers.NoAnswer, 0)
 	r, ctx := towards(t, phone.Addr.String())
 	customer, err := r.Meta.Call(ctx, fakemeta.CallOptions{})
@@ -114,6 +120,7 @@ func TestCustomerGivesUpOnSIPp(t *testing.T) {
 }
 
 func TestBaresipAndTheCustomerHearEachOther(t *testing.T) {
+	t.Parallel()
 	phone := peers.StartBaresip(t, "", 0, "")
 	r, ctx := towards(t, phone.Addr.String())
 	customer, err := r.Meta.Call(ctx, fakemeta.CallOptions{Sound: fakemeta.Sound{Hear: []float64{peers.ToneFreq}}})

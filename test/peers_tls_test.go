@@ -16,6 +16,7 @@ import (
 // TestBaresipOverTLS: a phone that takes calls over TLS only, and encrypted sound
 // only, and a customer hear each other.
 func TestBaresipOverTLS(t *testing.T) {
+	t.Parallel()
 	certs := newCertificates(t)
 	local := netip.MustParseAddr("127.0.0.1")
 	cert, key := certs.of(t, local)

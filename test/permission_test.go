@@ -13,6 +13,7 @@ import (
 // TestAgentNeedsPermission: refused without it, while the customer is asked;
 // granted, the next call goes through; revoked, the one after does not.
 func TestAgentNeedsPermission(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut, Meta: fakemeta.Options{StrictPermissions: true}})
 	r.Meta.Callee("", fakemeta.Callee{Answer: 100 * time.Millisecond})
 	r.Meta.Consent(dialledCustomer, fakemeta.Consent{Answer: fakemeta.GrantTemporary})

@@ -11,6 +11,7 @@ import (
 // TestTwoCallsOverOneRelayPort: Meta's relay takes many calls on one port, and
 // we have one port too, so the addresses alone do not tell the calls apart.
 func TestTwoCallsOverOneRelayPort(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{Meta: fakemeta.Options{SharePort: true}})
 	r.PBX.Handle(func(*faketrunk.Message) faketrunk.Script { return faketrunk.Answer(0) })
 	var customers []*fakemeta.Customer

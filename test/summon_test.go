@@ -54,6 +54,7 @@ func clickWith(ctx context.Context, t *testing.T, r *rig.Rig, body string) (c cl
 func waiting(*faketrunk.Message) faketrunk.Script { return faketrunk.NoAnswer() }
 
 func TestClickToCall(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut, Listen: []float64{ringbackTone, clickedTone}})
 	r.PBX.Handle(waiting)
 	r.Meta.Callee("", fakemeta.Callee{Never: true, Sound: fakemeta.Sound{Tone: clickedTone, Hear: []float64{rig.PhoneTone, ringbackTone}}})
@@ -128,6 +129,7 @@ func alone(ctx context.Context, t *testing.T, r *rig.Rig) store.Record {
 }
 
 func TestAgentOfAClickIsBusy(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	r.PBX.Handle(func(*faketrunk.Message) faketrunk.Script { return faketrunk.Refuse(486) })
 	if got := click(ctx, t, r, dialledCustomer); got.status != 201 {
@@ -139,6 +141,7 @@ func TestAgentOfAClickIsBusy(t *testing.T) {
 }
 
 func TestClickIsHungUpWhileTheAgentsPhoneRings(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	r.PBX.Handle(waiting)
 	got := click(ctx, t, r, dialledCustomer)
@@ -160,6 +163,7 @@ func TestClickIsHungUpWhileTheAgentsPhoneRings(t *testing.T) {
 }
 
 func TestCustomerOfAClickDeclines(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	r.PBX.Handle(answering(0))
 	r.Meta.Callee("", fakemeta.Callee{Reject: 200 * time.Millisecond})
@@ -177,6 +181,7 @@ func TestCustomerOfAClickDeclines(t *testing.T) {
 }
 
 func TestClicksThatAreRefused(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut, Meta: fakemeta.Options{StrictPermissions: true}})
 	writes(ctx, t, r.Meta)
 	good := `{"number": "support", "to": "+` + dialledCustomer + `", "trunk": "pbx", "agent": "201"}`
@@ -217,6 +222,7 @@ func TestClicksThatAreRefused(t *testing.T) {
 }
 
 func TestClickIsLeftByAStop(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	r.PBX.Handle(waiting)
 	click(ctx, t, r, dialledCustomer)

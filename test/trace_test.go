@@ -115,6 +115,7 @@ func onDisk(ctx context.Context, t *testing.T, r *rig.Rig, id string) {
 }
 
 func TestTraceOfACustomersCall(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{})
 	r.PBX.Handle(answering(300 * time.Millisecond))
 	customer, phone := talking(ctx, t, r, fakemeta.CallOptions{})
@@ -156,6 +157,7 @@ func TestTraceOfACustomersCall(t *testing.T) {
 
 // TestTraceOfACallWithPassword: what a phone proves itself by is not told.
 func TestTraceOfACallWithPassword(t *testing.T) {
+	t.Parallel()
 	const password = "pass-7vQx-word"
 	r, ctx := rigged(t, rig.Options{Config: func(c *config.Config) {
 		rig.DialOut(c)

@@ -81,6 +81,7 @@ type transferred struct {
 }
 
 func TestBlindTransfer(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{})
 	r.PBX.Handle(desks(map[string]faketrunk.Script{"601": {Ring: 0, Answer: 300 * time.Millisecond, Tone: secondTone}}))
 	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: deskTones})
@@ -106,6 +107,7 @@ func TestBlindTransfer(t *testing.T) {
 
 // TestBlindTransferAndGone: whoever transfers hangs up right after its REFER.
 func TestBlindTransferAndGone(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{})
 	r.PBX.Handle(desks(map[string]faketrunk.Script{"601": {Answer: faketrunk.Never, Tone: secondTone}, "602": faketrunk.Refuse(486)}))
 	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: deskTones})
@@ -140,6 +142,7 @@ func refer(ctx context.Context, t *testing.T, phone *faketrunk.Call, target stri
 }
 
 func TestTransferThatFails(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{})
 	r.PBX.Handle(desks(map[string]faketrunk.Script{"601": faketrunk.Refuse(486)}))
 	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: deskTones})
@@ -161,6 +164,7 @@ func TestTransferThatFails(t *testing.T) {
 // TestTransferTargets: what leads into the public telephone network, or away
 // from the PBX, is refused, and the call goes on.
 func TestTransferTargets(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{Config: func(c *config.Config) { c.Trunks[0].TransferTargets = []string{"7000*"} }})
 	r.PBX.Handle(desks(nil))
 	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: deskTones})
@@ -190,6 +194,7 @@ func TestTransferTargets(t *testing.T) {
 // TestReplacedByThePBX: the PBX carries an attended transfer out by itself, and
 // the phone that is to talk comes with Replaces; twice.
 func TestReplacedByThePBX(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{})
 	r.PBX.Handle(desks(nil))
 	customer, first := talking(ctx, t, r, fakemeta.CallOptions{Sound: deskTones})
@@ -214,6 +219,7 @@ func TestReplacedByThePBX(t *testing.T) {
 // TestPickup: a colleague picks up for the phone that rings, by the PBX or by a
 // key beside its lamp.
 func TestPickup(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{})
 	r.PBX.Handle(desks(map[string]faketrunk.Script{"600": faketrunk.NoAnswer()}))
 	customer, err := r.Meta.Call(ctx, fakemeta.CallOptions{Sound: deskTones})
@@ -251,6 +257,7 @@ func replaceWith(ctx context.Context, t *testing.T, r *rig.Rig, instead *faketru
 // TestAttendedTransfer: the REFER names a call between two phones of the PBX,
 // which our INVITE is to replace there.
 func TestAttendedTransfer(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{})
 	r.PBX.Handle(desks(map[string]faketrunk.Script{"601": {Tone: secondTone}}))
 	desk, err := faketrunk.Start(ctx, faketrunk.Options{Tone: thirdTone})
@@ -276,6 +283,7 @@ func TestAttendedTransfer(t *testing.T) {
 // TestTransferOfACallThatAnAgentPlaced: the other direction, by REFER and then
 // by Replaces.
 func TestTransferOfACallThatAnAgentPlaced(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{Config: rig.DialOut})
 	r.PBX.Handle(desks(map[string]faketrunk.Script{"202": {Tone: secondTone}}))
 	r.Meta.Callee("", fakemeta.Callee{Ring: 100 * time.Millisecond, Answer: 300 * time.Millisecond, Sound: deskTones})
@@ -301,6 +309,7 @@ func TestTransferOfACallThatAnAgentPlaced(t *testing.T) {
 // TestHangupsInTheMiddleOfATransfer: whoever hangs up while the second phone
 // rings, nothing is left over.
 func TestHangupsInTheMiddleOfATransfer(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{})
 	r.PBX.Handle(desks(map[string]faketrunk.Script{"601": faketrunk.NoAnswer(), "602": {Answer: faketrunk.Never, OnCancel: faketrunk.Cross}}))
 	here := r.PBX.URI("udp")[4:]
@@ -331,6 +340,7 @@ func TestHangupsInTheMiddleOfATransfer(t *testing.T) {
 // TestRedirection: the PBX says where else the phone is; it is called there once,
 // and nowhere that a call may not go.
 func TestRedirection(t *testing.T) {
+	t.Parallel()
 	r, ctx := rigged(t, rig.Options{})
 	here := r.PBX.URI("udp")[4:]
 	r.PBX.Handle(desks(map[string]faketrunk.Script{

@@ -96,7 +96,8 @@ func (p *plan) alone(ctx context.Context, b *bench, title string, phone codec, n
 	return nil
 }
 
-// compared is the gateway and both rtpengines in turn, doing the same.
+// compared is the gateway and both rtpengines in turn, doing the same: beside 26
+// with the system's Opus library, and with the newer one that 26 has.
 func (p *plan) compared(ctx context.Context, b *bench) error {
 	for _, version := range []string{"26", "10.5"} {
 		if _, err := os.Stat(b.rtpengineProgram(version)); err != nil {
@@ -116,18 +117,20 @@ func (p *plan) compared(ctx context.Context, b *bench) error {
 		t := b.newTable(fmt.Sprintf("%d calls, Opus <-> PCMA, beside rtpengine; cx is the Opus complexity", n))
 		for range p.rounds {
 			for _, cx := range complexities {
-				ours := b.wagate(n, pcmaCodec, fmt.Sprintf("complexity: %d, fec: off", cx))
+				opus := fmt.Sprintf("complexity: %d, fec: off", cx)
+				ours, level := b.wagate(n, pcmaCodec, opus), b.wagate(n, pcmaCodec, opus)
 				ours.label = fmt.Sprintf("wagate cx %d", cx)
+				level.label, level.libraries = ours.label+" its opus", filepath.Join(b.rtpengines, "opus")
 				theirs := b.rtpengine("26", cx)
 				theirs.lite = true
-				if err := t.both(ctx, b, n, ours, theirs); err != nil {
+				if err := t.beside(ctx, b, n, theirs, ours, level); err != nil {
 					return err
 				}
 			}
 			ours := b.wagate(n, pcmaCodec, "")
 			ours.label = "wagate default"
 			theirs := b.rtpengine("10.5", 0)
-			if err := t.both(ctx, b, n, ours, theirs); err != nil {
+			if err := t.beside(ctx, b, n, theirs, ours); err != nil {
 				return err
 			}
 		}
@@ -136,15 +139,18 @@ func (p *plan) compared(ctx context.Context, b *bench) error {
 	return nil
 }
 
-func (t *table) both(ctx context.Context, b *bench, n int, ours, theirs subject) error {
-	for _, s := range []subject{ours, theirs} {
+// beside measures rtpengine between forms of ours.
+func (t *table) beside(ctx context.Context, b *bench, n int, theirs subject, ours ...subject) error {
+	for _, s := range slices.Insert(slices.Clone(ours), 1, theirs) {
 		r, err := b.once(ctx, s, pcmaCodec, n)
 		if err != nil {
 			return err
 		}
 		t.row(r)
 	}
-	t.pairs = append(t.pairs, [2]string{ours.name(), theirs.name()})
+	for _, s := range ours {
+		t.pairs = append(t.pairs, [2]string{s.name(), theirs.name()})
+	}
 	return nil
 }
 

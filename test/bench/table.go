@@ -57,16 +57,16 @@ type table struct {
 
 func (b *bench) newTable(title string) *table {
 	b.say("\n%s", title)
-	b.say("%-20s %5s | %7s %5s | %6s | %-21s | %-21s | %-15s | %-11s | %s",
+	b.say("%-21s %5s | %7s %5s | %6s | %-21s | %-21s | %-15s | %-11s | %s",
 		"", "", "CPU ms", "core", "KiB", "delay to PBX, ms", "delay to WhatsApp, ms", "spacing p99, ms", "lost/late %", "set-up")
-	b.say("%-20s %5s | %7s %5s | %6s | %6s %6s %7s | %6s %6s %7s | %7s %7s | %5s %5s | %s",
+	b.say("%-21s %5s | %7s %5s | %6s | %6s %6s %7s | %6s %6s %7s | %7s %7s | %5s %5s | %s",
 		"", "calls", "/call s", "%", "/call", "p50", "p99", "worst", "p50", "p99", "worst", "PBX", "WA", "PBX", "WA", "p50 ms")
 	return &table{say: b.say, cpu: map[string][]float64{}}
 }
 
 func (t *table) row(r *result) {
 	a, b := &r.toPhone, &r.toWA
-	t.say("%-20s %5d | %7.2f %5.1f | %6d | %6.2f %6.2f %7.1f | %6.2f %6.2f %7.1f | %7.2f %7.2f | %5.2f %5.2f | %.0f%s",
+	t.say("%-21s %5d | %7.2f %5.1f | %6d | %6.2f %6.2f %7.1f | %6.2f %6.2f %7.1f | %7.2f %7.2f | %5.2f %5.2f | %.0f%s",
 		r.subject, r.calls, r.perCall(), 100*r.cpu.Seconds()/r.took.Seconds(), r.rss/int64(r.calls)/1024,
 		millis(quantile(a.delays, 0.5)), millis(quantile(a.delays, 0.99)), millis(quantile(a.delays, 1)),
 		millis(quantile(b.delays, 0.5)), millis(quantile(b.delays, 0.99)), millis(quantile(b.delays, 1)),

@@ -26,6 +26,8 @@ type wagate struct {
 	capacity int // limits.calls
 	limit    int // limits.cpu
 
+	libraries string // looked into before the system's
+
 	proc    *process
 	dir     string
 	admin   string
@@ -78,6 +80,9 @@ func (w *wagate) start(ctx context.Context) (err error) {
 		return err
 	}
 	env := []string{"BENCH_SECRET=" + appSecret, "BENCH_TOKEN=token", "BENCH_VERIFY=verify"}
+	if w.libraries != "" {
+		env = append(env, "LD_LIBRARY_PATH="+w.libraries)
+	}
 	if w.proc, err = spawn(w.core, env, w.program, "serve", "--config", path); err != nil {
 		return err
 	}

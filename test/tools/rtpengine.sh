@@ -1,7 +1,7 @@
 #!/bin/bash
 # rtpengine.sh [DIR]: puts the rtpengines that the bench compares with into DIR
 # (.cache/rtpengine): 26.x of Debian forky and 10.5 of bookworm, as programs
-# DIR/bin/rtpengine-26 and rtpengine-10.5. They are unpacked with their own
+# DIR/bin/rtpengine-26 and rtpengine-10.5, and forky's libopus in DIR/opus. They are unpacked with their own
 # libraries and loader, not installed, by an apt state of their own; see pbx.sh.
 # A folder that is complete is left as it is.
 set -euo pipefail
@@ -68,6 +68,9 @@ RUN
 
 fetch forky 26
 fetch bookworm 10.5
+# The Opus library of 26 alone, for a gateway that shall do the same work with it.
+mkdir "$new/opus"
+cp -L "$new"/26/usr/lib/*-linux-gnu/libopus.so.0 "$new/opus/"
 echo "$version" >"$new/complete"
 rm -rf "$dir"
 mv "$new" "$dir"

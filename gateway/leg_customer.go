@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	askLimit    = 4500 * time.Millisecond // connect; after that its effect is unknown
+	askLimit    = 4500 * time.Millisecond // connect, counted from the agent's INVITE; after that its effect is unknown
+	askLeast    = 2 * time.Second         // for connect, however late it is sent
 	tellLimit   = 4800 * time.Millisecond // until the PBX is told so
 	applyLimit  = 3 * time.Second         // the customer's session description into our peer
 	offerLimit  = 2 * time.Second         // our own
@@ -23,7 +24,7 @@ type waEgress struct {
 	call  *Call
 	table graphEgress
 	made  *madePeer
-	asked time.Time // when connect was to be sent
+	since time.Time // since when the agent waits for what connect says
 }
 
 func newWAEgress(c *Call, id uint8) *waEgress {
@@ -42,7 +43,7 @@ func (l *waEgress) wait(t legTimer, nth uint8) {
 	case retryTimer:
 		pause = max(pause, l.call.throttled())
 	case adoptTimer: // of the time that the PBX waits anyhow
-		pause = min(pause, max(tellLimit-l.call.now.Sub(l.asked), 0))
+		pause = min(pause, max(tellLimit-l.call.now.Sub(l.since), 0))
 	case acceptTimer:
 	}
 	l.call.after(pause, legTimeout{of(l.table.Leg), t})
@@ -65,9 +66,13 @@ func (l *waEgress) request(r graphReq) {
 	g := c.env.graph(c.order.number.Name)
 	switch r {
 	case reqConnect:
-		l.asked = c.now
+		l.since = c.rec.StartedAt
+		if c.order.summoned { // the agent's phone rang first
+			l.since = c.now
+		}
+		limit := max(askLimit-c.now.Sub(l.since), askLeast)
 		hold := codecOf(c.in.audio())
-		c.do(connectRest, func(ctx context.Context) input { return l.connect(ctx, g, hold) })
+		c.do(connectRest, func(ctx context.Context) input { return l.connect(ctx, g, hold, limit) })
 	case reqTerminate:
 		id := whatsapp.CallID(c.rec.WACID)
 		c.do(endLimit, func(ctx context.Context) input {
@@ -77,10 +82,10 @@ func (l *waEgress) request(r graphReq) {
 	}
 }
 
-// connect makes our offer and sends it. hold is the codec of the side that the
+// connect makes our offer and sends it, for an answer within limit. hold is the codec of the side that the
 // customer's first words are kept for. It runs beside the loop and touches
 // nothing of the leg that changes.
-func (l *waEgress) connect(ctx context.Context, g graph, hold media.Codec) input {
+func (l *waEgress) connect(ctx context.Context, g graph, hold media.Codec, limit time.Duration) input {
 	o := l.call.order
 	done := graphDone{of: of(l.table.Leg), req: reqConnect}
 	p, err := l.call.env.audio.Peer(media.PeerOptions{Codecs: l.call.speech(), Hold: hold})
@@ -95,7 +100,7 @@ func (l *waEgress) connect(ctx context.Context, g graph, hold media.Codec) input
 		return done
 	}
 	l.call.post(graphDone{of: done.of, req: reqPrepare, peer: &madePeer{p, offer}}) // a webhook may overtake the reply
-	limited, cancel := context.WithTimeout(ctx, askLimit)
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	done.id, done.err = g.Connect(limited, whatsapp.Callee{Number: o.user.Number, UserID: o.user.UserID}, offer, o.tag)
 	return done

@@ -110,3 +110,19 @@ func TestCancelAroundTheAnswer(t *testing.T) {
 		})
 	}
 }
+
+// TestPBXIsToldInTime: a PBX does not wait longer for the word that Meta says
+// nothing when the way to the question was long.
+func TestPBXIsToldInTime(t *testing.T) {
+	for _, before := range []time.Duration{0, 300 * time.Millisecond, time.Second, readWait + metaReadTimeout} {
+		plan := tanglePlan{
+			effect: true, replyAfter: time.Hour, reading: before,
+			answer: never, ringing: never, accepted: never, rejected: never, quits: 10 * time.Second, cancel: never, bye: never,
+		}
+		entangle(t, plan, func(w *tangle, r store.Record) {
+			if took := w.pbx.told.Sub(r.StartedAt); w.pbx.final != 504 || took > tellLimit {
+				t.Errorf("asked after %v: the PBX was told %d after %v, want 504 within %v", before, w.pbx.final, took, tellLimit)
+			}
+		})
+	}
+}

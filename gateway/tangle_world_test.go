@@ -53,7 +53,8 @@ type tanglePlan struct {
 	// The PBX.
 	cancel, ack, bye time.Duration // bye: after its ACK
 	slowDisk         time.Duration
-	fullDisk         int // so many tries to write the record fail
+	reading          time.Duration // what Meta knows of the permission, before connect
+	fullDisk         int           // so many tries to write the record fail
 }
 
 const (
@@ -66,6 +67,7 @@ const (
 type tanglePhone struct {
 	w      *tangle
 	final  int
+	told   time.Time // of a refusal
 	acked  bool
 	gaveUp bool
 	over   bool
@@ -119,7 +121,7 @@ func (p *tanglePhone) Refuse(status int, _ sip.Reason, _ time.Duration) {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
 	if p.final == 0 {
-		p.final, p.over = status, true
+		p.final, p.told, p.over = status, time.Now(), true
 	}
 }
 
@@ -355,6 +357,10 @@ func entangle(t *testing.T, plan tanglePlan, judge func(w *tangle, r store.Recor
 		rs := &rehearsal{t: t, seen: words, audio: w.audio}
 		e := rs.surroundings(cfg)
 		e.graph, e.audio, e.book = func(string) graph { return tangleGraph{w} }, w.audio, w.book
+		e.allowed = func(context.Context, order) error {
+			time.Sleep(plan.reading)
+			return nil
+		}
 		e.owed, e.late, e.named = w.reap.poke, w.late, w.reg.name
 		e.over = func(c *Call) {
 			w.reg.remove(c, c.order.tag, c.lost, time.Now())

@@ -33,8 +33,10 @@ type output struct {
 	early   bool      // one is being made
 
 	stretch stretch
-	owed    int // frames that the sound has to grow by: -1, 0 or 1
-	waited  int // frames that were too loud for it
+	owed    time.Duration // that the sound has to grow by
+	slow    int           // samples for each of it where there is no silence
+	waited  int           // packets that were too loud for it
+	spare   spare
 
 	concealed time.Duration
 	missing   uint64 // packets that were lost
@@ -73,7 +75,7 @@ const (
 func (o *output) attach(s Sink, want Format) {
 	o.sink, o.want = s, want
 	o.queue, o.turn = o.queue[:0], time.Time{}
-	o.stretch.grow, o.owed = 0, 0
+	o.stretch.grow, o.owed, o.spare = 0, 0, spare{}
 	if want.Codec != NoCodec {
 		return
 	}
@@ -152,12 +154,15 @@ func (o *output) emitAudio(s *slot, now time.Time) bool {
 	if ticks == 0 {
 		return false
 	}
+	duration := s.media.codec.span(ticks)
+	if duration != o.packetTime() {
+		o.spare = spare{looks: true}
+	}
 	o.audio, o.codec, o.stamp, o.ticks = true, s.media.codec, s.stamp, ticks
 	o.gap, o.guessed, o.paused = 0, 0, false
 	if o.sink == nil {
 		return true
 	}
-	duration := s.media.codec.span(ticks)
 	if s.media.codec == Opus {
 		pause := opusPause(s.payload)
 		if pause {
@@ -352,7 +357,10 @@ func (o *output) concealOne(next *slot, last bool, now time.Time) {
 func (o *output) frames(pcm []int16, rate int, now time.Time) {
 	if o.rate != rate {
 		o.queue, o.rate = o.queue[:0], rate
-		o.stretch = stretch{rate: rate}
+		o.stretch, o.spare = stretch{rate: rate}, spare{}
+	}
+	if n := o.spare.note(len(o.queue)); n > 0 && (o.owed == 0 || o.slow == stretchSpare) && !o.stretch.active() {
+		o.owed, o.slow = -time.Duration(n)*time.Second/time.Duration(rate), stretchSpare
 	}
 	if o.owed != 0 {
 		pcm = o.settle(pcm)
@@ -369,25 +377,6 @@ func (o *output) frames(pcm []int16, rate int, now time.Time) {
 	}
 	o.queue = append(o.queue, pcm...)
 	o.drain(now)
-}
-
-// settle makes good for a far end's clock: in silence by a frame that is left
-// out or comes twice, and where there is none by a stretch.
-func (o *output) settle(pcm []int16) []int16 {
-	if o.waited++; o.waited > stretchPatience {
-		o.stretch.begin(o.owed)
-		o.owed, o.waited = 0, 0
-		return pcm
-	}
-	if size := o.rate / 50; len(pcm) >= size && silent(pcm) {
-		if o.owed > 0 {
-			o.queue = append(o.queue, pcm[:size]...)
-		} else {
-			pcm = pcm[size:]
-		}
-		o.owed, o.waited = 0, 0
-	}
-	return pcm
 }
 
 // drain pushes queued frames whose turn it is and says when the next one's is;

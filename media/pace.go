@@ -24,12 +24,12 @@ const (
 	paceSurplus = 15 * time.Millisecond  // lead of all frames of a window, after we filled a gap
 	paceDrift   = 35 * time.Millisecond  // the same without a gap: a fast clock
 	pacePatient = 250 * time.Millisecond // how long to wait for a quiet frame to leave out
+	paceCalm    = 5 * time.Second        // the same where it is the only one
 	maxFilled   = 25
 )
 
-// admit says whether a frame may be sent now. quiet tells that nobody would
-// miss it.
-func (p *pace) admit(now time.Time, quiet bool) bool {
+// admit says whether a frame may be sent now.
+func (p *pace) admit(now time.Time, f *Frame) bool {
 	if p.due.IsZero() {
 		p.due, p.window, p.least = now, now.Add(paceWindow), maxLead
 	}
@@ -54,7 +54,14 @@ func (p *pace) admit(now time.Time, quiet bool) bool {
 		}
 		p.window, p.least = now.Add(paceWindow), lead
 	}
-	if p.excess.IsZero() || !quiet && now.Sub(p.excess) < pacePatient {
+	if p.excess.IsZero() {
+		return true
+	}
+	patience := pacePatient
+	if p.spare <= 1 {
+		patience = paceCalm
+	}
+	if now.Sub(p.excess) < patience && !inaudible(f) {
 		return true
 	}
 	p.window, p.least = now.Add(paceWindow), maxLead

@@ -163,7 +163,7 @@ func (r *receiver) receive(h *rtp.Header, payload []byte, at time.Time) {
 	if media.audio() {
 		r.source.time(r.delays.packet(at, h.Timestamp, media.codec))
 		if grow := r.drift.note(at, r.delays.base()); grow != 0 {
-			r.out.owed = grow
+			r.out.owed, r.out.slow = time.Duration(grow)*frameTime, stretchDrift
 		}
 		if r.firstAudio.IsZero() {
 			r.firstAudio = at

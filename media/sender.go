@@ -237,7 +237,7 @@ func (s *sender) Push(f *Frame) {
 		s.pushSilence(now)
 		return
 	}
-	if !s.pace.admit(now, inaudible(f)) {
+	if !s.pace.admit(now, f) {
 		s.metrics.dropped.surplus.Inc()
 		s.fillAt = now.Add(f.patience()) // there is sound; comfort in its place would keep the lead for ever
 		return

@@ -43,22 +43,24 @@ func (d *drift) note(now time.Time, base time.Duration) int {
 	return 0
 }
 
-// stretch makes sound longer or shorter by a frame without a seam: for a while
-// it is played a five hundredth too slow or too fast, a thirtieth of a semitone.
+// stretch makes sound longer or shorter by some samples without a seam: for a
+// while it is played a little too slow or too fast, which nobody hears.
 type stretch struct {
 	rate int
 	line [2*stretchReach + maxPCM]int16 // what was heard before, then what is new
 	have int                            // samples in line
 	pos  int                            // of the next sample to make, before its fraction
-	part int                            // the fraction, in 1/stretchLength of a sample
+	part int                            // the fraction, in 1/slow of a sample
 	made int                            // samples since begin
-	grow int                            // frames: -1, 0 or 1
+	grow int                            // samples more or less; 0: not at work
+	slow int                            // samples to make for one of them
 }
 
 const (
 	stretchReach  = 16  // samples on either side of a new one
-	stretchLength = 500 // frames for one
 	stretchPhases = 64  // positions between two samples in the table
+	stretchDrift  = 500 // slow enough for a thirtieth of a semitone, which is time enough for a clock
+	stretchSpare  = 150 // a ninth, for what has come to wait
 )
 
 // stretchTaps weigh the samples around a place between two of them: sinc under
@@ -104,17 +106,19 @@ func (s *stretch) remember(pcm []int16, rate int) {
 	}
 }
 
-// begin lets the sound grow by that many frames, -1 or 1.
-func (s *stretch) begin(grow int) {
-	s.have, s.pos, s.part, s.made, s.grow = stretchReach, stretchReach, 0, 0, grow
+// begin lets the sound grow by that many samples, one in so many.
+func (s *stretch) begin(grow, slow int) {
+	s.have, s.pos, s.part, s.made, s.grow, s.slow = stretchReach, stretchReach, 0, 0, grow, slow
 }
 
 // append puts what becomes of pcm behind out. The last call gives what it still
 // kept, and ends the work.
 func (s *stretch) append(out, pcm []int16) []int16 {
 	s.have += copy(s.line[s.have:], pcm)
-	size := s.rate / 50
-	total := stretchLength * size // samples to make; a sample is stretchLength*size parts
+	total, step := s.slow*s.grow, s.slow-1 // samples to make, parts of the input for each
+	if s.grow < 0 {
+		total, step = -total, s.slow+1
+	}
 	for s.pos+stretchReach < s.have {
 		if s.made == total {
 			out = append(out, s.line[s.pos:s.have]...)
@@ -123,10 +127,9 @@ func (s *stretch) append(out, pcm []int16) []int16 {
 		}
 		out = append(out, s.at())
 		s.made++
-		// One frame more or less of the input for every stretchLength of the output.
-		s.part += total - s.grow*size
-		s.pos += s.part / total
-		s.part %= total
+		s.part += step
+		s.pos += s.part / s.slow
+		s.part %= s.slow
 	}
 	drop := s.pos - stretchReach
 	s.have = copy(s.line[:], s.line[drop:s.have])
@@ -136,7 +139,7 @@ func (s *stretch) append(out, pcm []int16) []int16 {
 
 // at is the sample at the place.
 func (s *stretch) at() int16 {
-	where := float32(s.part) * stretchPhases / float32(stretchLength*s.rate/50)
+	where := float32(s.part) * stretchPhases / float32(s.slow)
 	phase := int(where)
 	rest := where - float32(phase)
 	near, far := &stretchTaps[phase], &stretchTaps[phase+1]

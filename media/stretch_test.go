@@ -21,10 +21,14 @@ type phase struct {
 	last   complex128
 	blocks int
 	jump   float64 // radians from one block to the next, the most
+	jumps  []int   // blocks that the phase jumped in
 	weak   float64 // the least level of a block, against the block before
 }
 
-const phaseBlock = 80 // samples, 10 ms
+const (
+	phaseBlock = 80  // samples, 10 ms
+	phaseJump  = 0.8 // radians in one
+)
 
 func (p *phase) write(pcm []int16) {
 	for _, v := range pcm {
@@ -33,7 +37,10 @@ func (p *phase) write(pcm []int16) {
 			continue
 		}
 		if p.blocks++; p.blocks > 100 {
-			p.jump = max(p.jump, math.Abs(cmplx.Phase(p.sum/p.last)))
+			turn := math.Abs(cmplx.Phase(p.sum / p.last))
+			if p.jump = max(p.jump, turn); turn > phaseJump {
+				p.jumps = append(p.jumps, p.blocks)
+			}
 			p.weak = min(p.weak, cmplx.Abs(p.sum)/cmplx.Abs(p.last))
 		}
 		p.last, p.sum = p.sum, 0

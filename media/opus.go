@@ -100,17 +100,34 @@ func opusTicks(payload []byte) uint32 {
 // opusStereo is the bit of two channels in a packet's first byte.
 const opusStereo = 0x04
 
-// opusRedundant says whether a packet of one mono SILK or hybrid frame, up to
-// 20 ms, carries a coarse copy of the frame before it (LBRR, RFC 6716 section
-// 4.2.3).
-func opusRedundant(payload []byte) bool {
-	if len(payload) < 2 || payload[0]>>3 >= 16 || payload[0]&3 != 0 {
-		return false
+// The bits that begin one mono SILK or hybrid frame of up to 20 ms (RFC 6716
+// section 4.2.3).
+const (
+	opusActive = 0x80 // somebody speaks
+	opusCopy   = 0x40 // a coarse copy of the frame before it follows (LBRR)
+)
+
+// opusFlags are those bits, false for packets that have none or several.
+func opusFlags(payload []byte) (byte, bool) {
+	if len(payload) < 2 || payload[0]>>3 >= 16 || payload[0]&(opusStereo|3) != 0 {
+		return 0, false
 	}
 	if config := payload[0] >> 3; config < 12 && config&3 > 1 {
-		return false
+		return 0, false
 	}
-	return payload[0]&opusStereo == 0 && payload[1]&0x40 != 0
+	return payload[1], true
+}
+
+// opusRedundant says whether a packet carries a copy of the frame before it.
+func opusRedundant(payload []byte) bool {
+	flags, ok := opusFlags(payload)
+	return ok && flags&opusCopy != 0
+}
+
+// opusIdle says whether the encoder of a packet heard nobody speak.
+func opusIdle(payload []byte) bool {
+	flags, ok := opusFlags(payload)
+	return ok && flags&opusActive == 0
 }
 
 // opusPause says whether a packet is the encoder's sign that it pauses (DTX):

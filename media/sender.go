@@ -3,6 +3,7 @@ package media
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -416,8 +417,14 @@ func (s *sender) stats(now time.Time) sendStats {
 // about -50 dB.
 const quietPeak = 100
 
-// inaudible says whether a frame has nothing to hear. Payloads are not looked into.
+// inaudible says whether a frame has nothing to hear, or in Opus no voice.
 func inaudible(f *Frame) bool {
+	if l := lawOf(f.Codec); l != nil && len(f.Payload) > 0 {
+		return !slices.ContainsFunc(f.Payload, func(b byte) bool { return l.linear[b] > quietPeak || l.linear[b] < -quietPeak })
+	}
+	if f.Codec == Opus {
+		return opusIdle(f.Payload)
+	}
 	return len(f.PCM) > 0 && silent(f.PCM)
 }
 

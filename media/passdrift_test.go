@@ -127,7 +127,9 @@ func (c *passed) play(t *testing.T) {
 			f.stamp += c.codec.ticks(frameTime)
 			if c.dtx && !speech[(n+i)%len(words)] {
 				f.number--
+				s.mu.Lock() // w runs under it
 				next++
+				s.mu.Unlock()
 				continue
 			}
 			r.receive(h, payload, time.Now())
@@ -137,6 +139,7 @@ func (c *passed) play(t *testing.T) {
 	held, waits := r.buffer.held, len(r.out.queue)
 	r.mu.Unlock()
 	st := r.stats()
+	s.close()
 	t.Logf("%d left out, %d of them of speech; up to %v ahead of time, %v late; %d packets and %d samples wait", left, cut, lead, late, held, waits)
 	if cut > 0 {
 		t.Errorf("%d packets of speech were left out", cut)

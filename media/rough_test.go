@@ -349,22 +349,65 @@ func TestRoughNetworkLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+// keys are those that the other far end was sent, in order.
+func (g *roughResult) keys() (keys []byte) {
+	seen := map[uint32]bool{}
+	for _, p := range g.packets {
+		if p.PayloadType == testEvents && !seen[p.Timestamp] {
+			seen[p.Timestamp] = true
+			keys = append(keys, allKeys[p.payload[0]])
+		}
+	}
+	return keys
+}
+
 // TestRoughNetworkKeepsKeys: each key of which one packet comes through arrives
 // once, in its place.
 func TestRoughNetworkKeepsKeys(t *testing.T) {
 	c := rough{from: PCMA, to: PCMU, calm: time.Second, rough: 20 * time.Second, after: time.Second, keys: strings.Repeat(allKeys, 3)}
 	eachRough(t, c, func(t *testing.T, got *roughResult) {
 		t.Helper()
-		var keys []byte
-		seen := map[uint32]bool{}
-		for _, p := range got.packets {
-			if p.PayloadType == testEvents && !seen[p.Timestamp] {
-				seen[p.Timestamp] = true
-				keys = append(keys, allKeys[p.payload[0]])
-			}
-		}
+		keys := got.keys()
 		if string(keys) != string(got.spared) || len(keys) < len(c.keys)-3 {
 			t.Errorf("got %q, want %q", keys, got.spared)
 		}
 	})
+}
+
+// TestRoughHeavyLoss: while three of ten packets are lost for five minutes, on
+// either leg, the sound goes on and 99 of 100 keys arrive. Ten seconds later
+// nothing of it is left.
+func TestRoughHeavyLoss(t *testing.T) {
+	long := 5 * time.Minute
+	if raceDetector {
+		long = 30 * time.Second
+	}
+	for _, way := range [][2]Codec{{Opus, PCMA}, {PCMA, Opus}} {
+		t.Run(fmt.Sprint(way[0], " to ", way[1]), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				keys := strings.Repeat(allKeys, int(long/frameTime)/(keyTicks+keyApart)/len(allKeys))
+				c := rough{from: way[0], to: way[1], net: impair.Network{Loss: 0.30}, seed: 3, keys: keys, calm: 2 * time.Second, rough: long, after: backIn + time.Second}
+				got := c.play(t)
+				heard := string(got.keys())
+				t.Logf("%d of %d keys; no frame for up to %v, %v were made up; estimated quality %.2f", len(heard), len(keys), got.pause, got.stats.Concealed, got.stats.MOS)
+				if heard != string(got.spared) || len(heard)*100 < len(keys)*99 {
+					t.Errorf("%d keys of %d; at least a packet came through of %d", len(heard), len(keys), len(got.spared))
+				}
+				if limit := 200*time.Millisecond + time.Duration(got.longest())*frameTime; got.pause > limit {
+					t.Errorf("no frame for %v", got.pause)
+				}
+				if n := int(time.Second / frameTime); got.held != 0 || got.target != 0 || got.slow != 0 || got.settled < n-2 || got.settled > n {
+					t.Errorf("in the end %d packets are held for %v; in the last second %d frames were up to %v late", got.held, got.target, got.settled, got.slow)
+				}
+				wantStream(t, c.to, got.packets)
+				longest := time.Duration(0)
+				for i := 1; i < len(got.packets); i++ {
+					longest = max(longest, got.packets[i].at.Sub(got.packets[i-1].at))
+				}
+				if longest > fillAfter+2*frameTime {
+					t.Errorf("nothing was sent for %v", longest)
+				}
+			})
+		})
+	}
 }

@@ -89,6 +89,9 @@ func (h *hold) attach(s Sink) Sink {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.state == holdCatching && h.out.More && s != h.to {
+		h.to.Push(&Frame{Kind: Silence, Duration: frameTime}) // it waits for more
+	}
 	switch {
 	case h.state == holdOver:
 		return s

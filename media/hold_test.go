@@ -56,6 +56,9 @@ func numberAt(v int16) int { return (50 - int(v)) / 100 }
 func (s *speaker) numbers(e *ear) (list []int, late map[int]time.Duration) {
 	late = map[int]time.Duration{}
 	for _, f := range e.heard() {
+		if f.Kind != Audio {
+			continue
+		}
 		if n := numberAt(f.PCM[0]); n > 0 {
 			list = append(list, n)
 			late[n] = f.at.Sub(s.at[n])
@@ -331,6 +334,75 @@ func TestHoldFeedsASender(t *testing.T) {
 		if loud != 35 {
 			t.Errorf("%d of 35 frames of the word were sent", loud)
 		}
+	})
+}
+
+// TestHoldLeavesNoHole: a sender whose hold is taken away, or given to another
+// one, in the middle of a word goes on with silence a frame later, although it
+// was told that there is more.
+func TestHoldLeavesNoHole(t *testing.T) {
+	for name, next := range map[string]Sink{"nobody": nil, "another": newEar()} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, m := testPacer(t)
+				h := newHold(p, m.sip, Opus)
+				var w wire
+				out := testSender(t, p, m, PCMA, w.write)
+				s := newSpeaker(h)
+				s.say(15, speakerLoud)
+				out.open()
+				h.attach(out)
+				s.say(5, speakerLoud)
+				h.attach(next)
+				time.Sleep(time.Second)
+				packets := w.sent()
+				wantStream(t, PCMA, packets)
+				for i := 1; i < len(packets); i++ {
+					if d := packets[i].at.Sub(packets[i-1].at); d > 2*frameTime {
+						t.Errorf("packet %d comes %v after the one before it", i, d)
+					}
+				}
+			})
+		})
+	}
+}
+
+// taking is a sender that says whether it takes audio, as both legs do.
+type taking struct{ *sender }
+
+func (s taking) takes() bool { return s.running() }
+
+// TestKeyDuringHold: a key that is pressed while a word is still passed on goes
+// first, and nothing of the word is lost to it.
+func TestKeyDuringHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, m := testPacer(t)
+		h := newHold(p, m.sip, Opus)
+		var w wire
+		out := testSender(t, p, m, PCMA, w.write)
+		s := newSpeaker(h)
+		s.say(15, speakerLoud)
+		out.open()
+		h.attach(taking{out})
+		s.say(5, speakerLoud)
+		for i := range uint16(8) { // events come in the place of audio
+			h.Push(&Frame{Kind: Event, Timestamp: 77, Digit: Digit{Code: 7, Duration: 160 * (i + 1), End: i > 4}, Duration: frameTime})
+			time.Sleep(frameTime)
+		}
+		s.say(60, speakerStill)
+		loud, keys := 0, 0
+		for _, pkt := range w.sent() {
+			switch {
+			case pkt.PayloadType == testEvents:
+				keys++
+			case pkt.payload[80] != alaw.code[0]:
+				loud++
+			}
+		}
+		if loud != 20 || keys < 6 {
+			t.Errorf("%d of 20 frames of the word were sent, and %d packets of the key", loud, keys)
+		}
+		wantStream(t, PCMA, w.sent())
 	})
 }
 

@@ -164,11 +164,11 @@ func (s *sender) open() {
 	}
 }
 
-// running says whether what is pushed can leave.
+// running says whether audio that is pushed can leave.
 func (s *sender) running() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state == senderOpen
+	return s.state == senderOpen && !s.tone.active
 }
 
 func (s *sender) begin() {

@@ -46,7 +46,6 @@ type reporter struct {
 	lost     uint32  // in all, as the far end counts: a signed number of 24 bits
 	highest  uint32  // of our numbers that the far end has, extended
 	reports  uint64  // blocks about us
-	left     bool    // the far end said BYE
 }
 
 // compose appends a compound packet: SR when something was sent, else RR, and
@@ -114,7 +113,8 @@ func (r *reporter) goodbye(out []byte) []byte {
 }
 
 // read takes a compound packet apart and remembers what it says about us. It is
-// false for what is not RTCP; what came before the fault counts.
+// false for what is not RTCP; what came before the fault counts. A BYE ends
+// nothing: the call does that, or the far end goes on under another SSRC.
 func (r *reporter) read(packet []byte, now time.Time) bool {
 	if len(packet) < 8 {
 		return false
@@ -140,10 +140,6 @@ func (r *reporter) read(packet []byte, now time.Time) bool {
 				return false
 			}
 			r.readBlocks(count, body[4:], now)
-		case rtcpBye:
-			r.mu.Lock()
-			r.left = true
-			r.mu.Unlock()
 		}
 		packet = packet[size:]
 	}
@@ -190,7 +186,6 @@ type farEnd struct {
 	trip time.Duration // 0: unknown
 	loss float64       // 0-1, of the last report
 	told bool          // there was a report
-	left bool
 
 	reports       uint64 // so far
 	lost, highest uint32 // of the last one, see reporter
@@ -199,7 +194,7 @@ type farEnd struct {
 func (r *reporter) farEnd() farEnd {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return farEnd{r.trip, r.fraction, r.reports > 0, r.left, r.reports, r.lost, r.highest}
+	return farEnd{r.trip, r.fraction, r.reports > 0, r.reports, r.lost, r.highest}
 }
 
 // ntpTime is RFC 5905's 64 bit format: seconds since 1900 and their fraction.

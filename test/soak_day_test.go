@@ -93,7 +93,10 @@ func (w *working) script(m *faketrunk.Message) faketrunk.Script {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	payload := m.Get("X-WA-Payload")
-	s := w.scripts[payload]
+	s, known := w.scripts[payload]
+	if !known { // an agent is called back when a customer has allowed it
+		return faketrunk.Script{Hangup: time.Second}
+	}
 	delete(w.scripts, payload)
 	return s
 }
@@ -146,11 +149,7 @@ func (w *working) call(ctx context.Context, n int) {
 }
 
 func (w *working) customerDials(ctx context.Context, n int, talk time.Duration, s faketrunk.Script) {
-	payload := strconv.Itoa(n)
-	w.mu.Lock()
-	w.scripts[payload] = s
-	w.mu.Unlock()
-	c, err := w.meta.Call(ctx, fakemeta.CallOptions{User: fakemeta.User{Number: fmt.Sprintf("34610%06d", n)}, Payload: payload})
+	c, err := w.place(ctx, n, s)
 	if err != nil {
 		w.t.Errorf("call %d: %v", n, err)
 		return
@@ -162,6 +161,15 @@ func (w *working) customerDials(ctx context.Context, n int, talk time.Duration, 
 	if err := c.Wait(ctx, fakemeta.Ended); err != nil {
 		w.t.Errorf("call %d: %v", n, err)
 	}
+}
+
+// place lets customer n call, for a phone with that script.
+func (w *working) place(ctx context.Context, n int, s faketrunk.Script) (*fakemeta.Customer, error) {
+	payload := strconv.Itoa(n)
+	w.mu.Lock()
+	w.scripts[payload] = s
+	w.mu.Unlock()
+	return w.meta.Call(ctx, fakemeta.CallOptions{User: fakemeta.User{Number: fmt.Sprintf("34610%06d", n)}, Payload: payload})
 }
 
 func (w *working) agentDials(ctx context.Context, n int, talk time.Duration) {
@@ -193,7 +201,7 @@ func (w *working) goesWrong(ctx context.Context, n int, talk time.Duration) {
 	case 1: // the ACK is lost, twice
 		w.customerDials(ctx, n, 2*time.Second+talk, deaf)
 	case 2: // no audio of the phone, ever: the media timeout ends it
-		w.customerDials(ctx, n, time.Minute, silent)
+		w.customerDials(ctx, n, 30*time.Second, silent)
 	case 3: // two phones answer
 		w.customerDials(ctx, n, talk, forked)
 	case 4: // the PBX says nothing at all
@@ -211,7 +219,7 @@ func (w *working) goesWrong(ctx context.Context, n int, talk time.Duration) {
 
 // vanishes lets a customer be gone without a word once the call is up.
 func (w *working) vanishes(ctx context.Context, n int) {
-	c, err := w.meta.Call(ctx, fakemeta.CallOptions{User: fakemeta.User{Number: fmt.Sprintf("34610%06d", n)}, Payload: "gone"})
+	c, err := w.place(ctx, n, faketrunk.Answer(0))
 	if err == nil {
 		err = c.Wait(ctx, fakemeta.Connected)
 	}

@@ -103,7 +103,7 @@ func TestPacketsChangeInTheCall(t *testing.T) {
 						heard.write(pcm[:n])
 					case G722:
 						heard.write(g722.decode(pcm[:0], pkt.payload))
-					default:
+					case PCMA, PCMU, NoCodec:
 						heard.write(lawOf(c.to).decode(pcm[:0], pkt.payload))
 					}
 				}

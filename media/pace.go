@@ -24,7 +24,7 @@ const (
 	paceSurplus = 15 * time.Millisecond  // lead of all frames of a window, after we filled a gap
 	paceDrift   = 35 * time.Millisecond  // the same without a gap: a fast clock
 	pacePatient = 250 * time.Millisecond // how long to wait for a quiet frame to leave out
-	paceCalm    = 5 * time.Second        // the same where it is the only one
+	paceCalm    = 2 * time.Second        // the same where it is the only one
 	maxFilled   = 25
 )
 

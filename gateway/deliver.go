@@ -128,32 +128,30 @@ func (g *Gateway) capacity(e *running) Cause {
 // so that the event's effect and its mark are one transaction.
 func (g *Gateway) missed(offer whatsapp.Offer, number string, cause Cause) {
 	now := time.Now()
-	id := rand.Text()
-	ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
-	defer cancel()
-	err := g.store.Begin(ctx, store.Call{
-		ID: id, Direction: inbound, Number: number, NumberID: offer.NumberID, User: offer.User.Number,
+	call := store.Call{
+		ID: rand.Text(), Direction: inbound, Number: number, NumberID: offer.NumberID, User: offer.User.Number,
 		UserID: offer.User.UserID, Name: offer.User.Name, Payload: payloadOf(offer), WACID: string(offer.CallID), StartedAt: now,
-	}, offer.Key)
+	}
 	rec := store.Record{
-		ID: id, Direction: inbound, Number: number, User: offer.User.Number, UserID: offer.User.UserID,
-		WACID: string(offer.CallID), Payload: payloadOf(offer), StartedAt: now, EndedAt: now,
+		ID: call.ID, Direction: inbound, Number: number, User: call.User, UserID: call.UserID,
+		WACID: call.WACID, Payload: call.Payload, StartedAt: now, EndedAt: now,
 		Cause: cause.String(), EndedBy: "customer", Q850: cause.recordQ850(false),
 	}
-	if err == nil {
-		err = g.store.End(ctx, rec, nil, "")
-	}
-	if err != nil {
-		g.log.Error("missed call cannot be written down", slog.Any("error", err))
+	m := missedCall{call: call, record: rec, eventKey: offer.Key}
+	if err := m.write(g.store); err != nil {
+		g.log.Warn("missed call cannot be written down yet", slog.Any("error", err))
+		g.beside(func() { m.insist(g.store, g.metrics, g.log) })
 	}
 	g.events.publish(now, callEnded(rec))
-	g.events.publish(now, callMissed{Record: rec, Reason: cause.String(), WindowOpen: g.mayWrite(ctx, offer, now)})
-	g.log.Info("call missed", slog.String("call", id), slog.String("number", number), slog.String("cause", cause.String()))
+	g.events.publish(now, callMissed{Record: rec, Reason: cause.String(), WindowOpen: g.mayWrite(offer, now)})
+	g.log.Info("call missed", slog.String("call", call.ID), slog.String("number", number), slog.String("cause", cause.String()))
 }
 
 // mayWrite says whether the customer service window is open after a call that
 // may be told late: by the call, or by what the customer did since.
-func (g *Gateway) mayWrite(ctx context.Context, offer whatsapp.Offer, now time.Time) bool {
+func (g *Gateway) mayWrite(offer whatsapp.Offer, now time.Time) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
+	defer cancel()
 	known, err := g.store.Permission(ctx, offer.NumberID, offer.User.Callee())
 	if err != nil { // then the call alone tells
 		g.log.Warn("permission cannot be read", slog.Any("error", err))

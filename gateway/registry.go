@@ -14,7 +14,6 @@ import (
 // must not ring a phone, and Meta repeats webhooks for a long time.
 const (
 	tombstoneLife = 24 * time.Hour
-	maxTombstones = 200_000
 	maxStrays     = 50_000
 )
 
@@ -27,10 +26,9 @@ type registry struct {
 	names  map[*Call][]whatsapp.CallID // what a call is known by in wacids
 	pairs  map[pair]map[*Call]bool     // calls between a number of ours and a customer
 	tags   map[string]*Call
-	tombs  map[whatsapp.CallID]bool // true: there is a record, or somebody is writing it
-	buried []burial                 // oldest first
-	strays map[string]store.Stray   // by tag
-	astray []store.Stray            // oldest first; some are found already
+	graves graves
+	strays map[string]store.Stray // by tag
+	astray []store.Stray          // oldest first; some are found already
 }
 
 // pair is a business number and a customer, by a name of the customer's. Meta
@@ -48,11 +46,6 @@ func pairsOf(o order) (ps []pair) {
 	return ps
 }
 
-type burial struct {
-	id whatsapp.CallID
-	at time.Time
-}
-
 func newRegistry() *registry {
 	return &registry{
 		calls:  map[string]*Call{},
@@ -60,7 +53,7 @@ func newRegistry() *registry {
 		names:  map[*Call][]whatsapp.CallID{},
 		pairs:  map[pair]map[*Call]bool{},
 		tags:   map[string]*Call{},
-		tombs:  map[whatsapp.CallID]bool{},
+		graves: newGraves(),
 		strays: map[string]store.Stray{},
 	}
 }
@@ -101,13 +94,13 @@ func (r *registry) lapse(id whatsapp.CallID, now time.Time) admission {
 }
 
 func (r *registry) knownLocked(id whatsapp.CallID) admission {
-	if written, dead := r.tombs[id]; written {
+	switch written, dead := r.graves.find(id); {
+	case written:
 		return recorded
-	} else if dead {
-		r.tombs[id] = true
+	case dead:
+		r.graves.dig(id, time.Time{}, true)
 		return tombstoned
-	}
-	if r.wacids[id] != nil {
+	case r.wacids[id] != nil:
 		return duplicate
 	}
 	return admitted
@@ -169,7 +162,7 @@ func (r *registry) find(m whatsapp.Meta) (c *Call, dead bool) {
 		r.nameLocked(c, m.CallID)
 		return c, false
 	}
-	_, dead = r.tombs[m.CallID]
+	_, dead = r.graves.find(m.CallID)
 	return nil, dead
 }
 
@@ -199,23 +192,15 @@ func (r *registry) bury(id whatsapp.CallID, now time.Time, written bool) {
 func (r *registry) isRecorded(id whatsapp.CallID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.tombs[id]
+	written, _ := r.graves.find(id)
+	return written
 }
 
 func (r *registry) buryLocked(id whatsapp.CallID, now time.Time, written bool) {
 	if id == "" {
 		return
 	}
-	before, known := r.tombs[id]
-	r.tombs[id] = before || written
-	if known {
-		return
-	}
-	r.buried = append(r.buried, burial{id, now})
-	for len(r.buried) > maxTombstones || len(r.buried) > 0 && now.Sub(r.buried[0].at) > tombstoneLife {
-		delete(r.tombs, r.buried[0].id)
-		r.buried = r.buried[1:]
-	}
+	r.graves.dig(id, now, written)
 }
 
 // remove takes the names of an ended call off and leaves tombstones. A tag

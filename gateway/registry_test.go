@@ -133,12 +133,24 @@ func TestStraysAreBounded(t *testing.T) {
 
 func TestTombstonesAreForgotten(t *testing.T) {
 	now := time.Now()
-	r := newRegistry()
-	r.bury("old", now, false)
-	r.bury("old", now, false) // a grave is dug once
-	r.bury("new", now.Add(tombstoneLife+time.Second), false)
-	if len(r.tombs) != 1 || len(r.buried) != 1 {
-		t.Errorf("%d tombstones, %d in order, want 1 each", len(r.tombs), len(r.buried))
+	dead := func(g graves, id string) bool { _, dead := g.find(whatsapp.CallID(id)); return dead }
+	g := newGraves()
+	g.dig("old", now, false)
+	g.dig("old", now, false) // a grave is dug once
+	g.dig("new", now.Add(tombstoneLife+time.Second), false)
+	if dead(g, "old") || !dead(g, "new") || len(g.dug) != 1 {
+		t.Errorf("after a day the old one is dead: %v, the new one: %v, %d in all", dead(g, "old"), dead(g, "new"), len(g.dug))
+	}
+	for i := range 3 * maxGraves {
+		g.dig(whatsapp.CallID(strconv.Itoa(i)), now.Add(tombstoneLife), i%2 == 0)
+	}
+	for i, want := range map[int]bool{0: false, 2*maxGraves - 1: false, 2 * maxGraves: true, 3*maxGraves - 1: true} {
+		if written, got := g.find(whatsapp.CallID(strconv.Itoa(i))); got != want || written != (want && i%2 == 0) {
+			t.Errorf("number %d of %d: dead %v, recorded %v", i, 3*maxGraves, got, written)
+		}
+	}
+	if len(g.dug) != maxGraves {
+		t.Errorf("%d are remembered, want %d", len(g.dug), maxGraves)
 	}
 }
 

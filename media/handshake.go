@@ -13,6 +13,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"time"
@@ -85,9 +86,11 @@ func (f fingerprint) matches(der []byte) bool {
 }
 
 // handshake runs DTLS over the pipe until it is up, fails or ctx ends, and
-// returns the SRTP keys. The certificate is compared before the far end's
+// returns the SRTP keys, whose packets go to media. The certificate is compared before the far end's
 // Finished is accepted, so a wrong one never yields keys.
-func handshake(ctx context.Context, pipe *dtlsPipe, id *identity, want fingerprint, client bool) (*dtls.Conn, *keys, error) {
+func handshake(
+	ctx context.Context, pipe *dtlsPipe, media io.Writer, id *identity, want fingerprint, client bool,
+) (*dtls.Conn, *keys, error) {
 	shared := []dtls.Option{
 		dtls.WithCertificates(id.cert),
 		dtls.WithSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80),
@@ -110,7 +113,7 @@ func handshake(ctx context.Context, pipe *dtlsPipe, id *identity, want fingerpri
 		_ = conn.Close()
 		return nil, nil, fmt.Errorf("DTLS handshake: %w", err)
 	}
-	k, err := deriveKeys(conn, pipe.Conn, client)
+	k, err := deriveKeys(conn, media, client)
 	if err != nil {
 		_ = conn.Close()
 		return nil, nil, err

@@ -20,6 +20,7 @@ const maxLocalAddrs = 8
 // hub is a UDP socket that calls share: packets find their call by the ufrag of
 // its first STUN request, then by the far end's address.
 type hub struct {
+	conn  *hubConn
 	mux   *ice.UDPMuxDefault
 	bound netip.AddrPort
 }
@@ -39,14 +40,16 @@ func openHub(ctx context.Context, listen netip.AddrPort) (*hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, ok := pc.(*net.UDPConn)
+	udp, ok := pc.(*net.UDPConn)
 	if !ok {
 		_ = pc.Close()
 		return nil, errors.New("not a UDP socket")
 	}
-	_ = conn.SetReadBuffer(socketBuffer) // the kernel may give less; that is no fault
-	bound := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	_ = udp.SetReadBuffer(socketBuffer) // the kernel may give less; that is no fault
+	bound := udp.LocalAddr().(*net.UDPAddr).AddrPort()
+	conn := newHubConn(udp)
 	return &hub{
+		conn:  conn,
 		mux:   ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn, Logger: quiet().NewLogger("")}),
 		bound: netip.AddrPortFrom(bound.Addr().Unmap(), bound.Port()),
 	}, nil

@@ -56,6 +56,7 @@ type drops struct {
 	source      prometheus.Counter // an SSRC that is not trusted yet
 	surplus     prometheus.Counter // more audio than time: a burst, or a fast clock
 	unsent      prometheus.Counter // the network refused it
+	overflow    prometheus.Counter // came faster than the call could take them
 	closed      prometheus.Counter // came before the gate opened or after it closed
 }
 
@@ -167,6 +168,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 				source:      reason("source"),
 				surplus:     reason("surplus"),
 				unsent:      reason("unsent"),
+				overflow:    reason("overflow"),
 				closed:      reason("closed"),
 			},
 		}

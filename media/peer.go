@@ -53,6 +53,8 @@ type Peer struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	inbox     *inbox
+	path      peerPath
 	keys      atomic.Pointer[keys] // nil until DTLS is up, and after consent is lost
 	connected chan struct{}
 	failed    chan struct{}
@@ -103,6 +105,7 @@ func (e *Engine) NewPeer(o PeerOptions) (*Peer, error) {
 		own:       newICECredentials(),
 		session:   rand.Uint64() >> 1,
 		id:        id,
+		inbox:     newInbox(),
 		codecs:    codecs,
 		ctx:       ctx,
 		cancel:    cancel,
@@ -222,6 +225,8 @@ func (p *Peer) Close() error {
 	p.sender.close()
 	p.sendBye()
 	p.cancel()
+	p.lead(netip.AddrPort{})
+	p.inbox.close()
 	if conn != nil {
 		_ = conn.Close() // the alert may find nobody
 	}

@@ -27,10 +27,12 @@ func (p *Peer) connect(agent *ice.Agent, pipe *dtlsPipe, want fingerprint, clien
 	up := time.Now()
 	p.iceTime.Store(int64(up.Sub(began)))
 	p.engine.metrics.ice.Observe(up.Sub(began).Seconds())
-	p.wg.Go(func() { p.read(pipe) })
+	p.follow(agent)
+	p.wg.Go(p.read)
+	p.wg.Go(func() { p.sort(pipe) })
 	p.wg.Go(func() { p.watch(agent) })
 
-	conn, k, err := handshake(p.ctx, pipe, p.id, want, client)
+	conn, k, err := handshake(p.ctx, pipe, &p.path, p.id, want, client)
 	if err != nil {
 		if p.ctx.Err() == nil {
 			p.fail(err)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/pion/ice/v4"
 )
 
 // progress is how far the two descriptions of a Peer are.
@@ -216,6 +218,10 @@ func (p *Peer) start(ctx context.Context, r *remoteSide, codec Codec, local []ne
 		return err
 	}
 	p.agent = agent
+	p.path.conn = p.hub.conn
+	if err := agent.OnSelectedCandidatePairChange(func(ice.Candidate, ice.Candidate) { p.follow(agent) }); err != nil {
+		return fmt.Errorf("watch ICE: %w", err)
+	}
 	conn, err := startChecks(agent, r, offerer)
 	if err != nil {
 		return fmt.Errorf("start ICE: %w", err)

@@ -20,12 +20,12 @@ func (p *Peer) receive(r *remoteSide) {
 	}
 }
 
-// read takes apart what comes over ICE until Close, by its first byte (RFC 7983
-// section 7). Nothing that comes in ends it: what cannot be used is counted.
-func (p *Peer) read(pipe *dtlsPipe) {
+// sort takes apart what comes over ICE until Close, by its first byte (RFC 7983
+// section 7). Media is among it from addresses that were not selected. Nothing
+// that comes in ends it: what cannot be used is counted.
+func (p *Peer) sort(pipe *dtlsPipe) {
 	defer p.guard()
-	var in, plain [maxDatagram]byte
-	var packet rtp.Packet
+	var in [maxDatagram]byte
 	for {
 		n, err := pipe.Read(in[:])
 		switch {
@@ -44,10 +44,25 @@ func (p *Peer) read(pipe *dtlsPipe) {
 			_, _ = pipe.in.Write(data) // full: DTLS repeats
 		case data[0] < 128 || data[0] > 191:
 			p.refuse()
-		case data[1] >= 192 && data[1] <= 223: // RFC 5761 section 4
-			p.readReport(data)
 		default:
-			p.readPacket(data, plain[:0], &packet)
+			p.deliver(data)
+		}
+	}
+}
+
+// read takes media until Close.
+func (p *Peer) read() {
+	defer p.guard()
+	var plain [maxDatagram]byte
+	var packet rtp.Packet
+	var data []byte
+	for rest := p.inbox.take(); rest != nil; rest = p.inbox.take() {
+		for len(rest) > 0 {
+			if data, rest = first(rest); data[1] >= 192 && data[1] <= 223 { // RFC 5761 section 4
+				p.readReport(data)
+			} else {
+				p.readPacket(data, plain[:0], &packet)
+			}
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"wagate/config"
 	"wagate/test/fakemeta"
 	"wagate/test/rig"
 )
@@ -39,36 +38,31 @@ func TestSoakKilledAtRandom(t *testing.T) {
 // TestSoakFewFiles is C17 with the limit that it names.
 func TestSoakFewFiles(t *testing.T) { fewFiles(t, func(int) int { return 256 }) }
 
-// TestSoakAbnormalEndings is R29: twenty courses of a call, most of them abnormal,
-// two hundred times in steps, leave as many goroutines and files as there were.
+// TestSoakAbnormalEndings is R29: every course that a call has in these tests, two
+// hundred times in steps, leaves as many goroutines and files as there were.
 func TestSoakAbnormalEndings(t *testing.T) {
-	const rounds, atOnce = 200, 40
+	const rounds = 200
 	p := goOn(t, "endings")
 	ctx, cancel := context.WithTimeout(t.Context(), soakLimit+8*patience)
 	defer cancel()
-	for end := time.Now().Add(soakLimit); p.Runs < rounds && time.Now().Before(end) && !t.Failed(); {
-		abnormalEndings(ctx, t, p, min(p.Runs+atOnce, rounds), end)
-	}
-	t.Logf("R29: %d of %d rounds, %d calls", p.Runs, rounds, p.Calls)
+	abnormalEndings(ctx, t, p, rounds, time.Now().Add(soakLimit))
+	t.Logf("R29: %d of %d rounds of %d courses, %d calls", p.Runs, rounds, len(endings()), p.Calls)
 }
 
-// abnormalEndings plays rounds with one gateway, as many as its API lists at once.
-func abnormalEndings(ctx context.Context, t *testing.T, p *progress, until int, end time.Time) {
+// abnormalEndings plays rounds with one gateway, some at once.
+func abnormalEndings(ctx context.Context, t *testing.T, p *progress, rounds int, end time.Time) {
 	t.Helper()
-	r, err := rig.Start(ctx, rig.Options{Config: func(c *config.Config) {
-		unprobed(c)
-		c.Routes[0].RingTimeout = 3 * time.Second
-	}})
-	must(t, err)
-	defer func() { must(t, r.Close()) }()
-	playFates(ctx, t, r) // warm
-	before := atRest(ctx, t, r)
-	for p.Runs < until && time.Now().Before(end) && !t.Failed() {
-		playFates(ctx, t, r)
-		p.Runs, p.Calls = p.Runs+1, p.Calls+len(fates())
+	const atOnce = 8
+	g := enter(ctx, t, endings(), atOnce)
+	g.rounds(ctx, t, atOnce) // warm
+	before := atRest(ctx, t, g.r)
+	for p.Runs < rounds && time.Now().Before(end) && !t.Failed() {
+		n := min(atOnce, rounds-p.Runs)
+		g.rounds(ctx, t, n)
+		p.Runs, p.Calls = p.Runs+n, p.Calls+n*len(g.calls)
 		p.save(t)
 	}
-	after := atRest(ctx, t, r)
+	after := atRest(ctx, t, g.r)
 	if after.goroutines > before.goroutines+soakLeftover || after.files > before.files {
 		t.Errorf("%+v at rest, %+v before", after, before)
 	}

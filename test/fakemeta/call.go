@@ -34,6 +34,7 @@ func (s *Server) Call(ctx context.Context, o CallOptions) (*Customer, error) {
 	}
 	c := s.newCustomer(number, s.fill(o.User))
 	c.opts, c.offered = o, &offer
+	o.Flaw.spoil(&offer)
 	c.pair, _ = s.begin(number, c.user, false) // nobody refuses a user
 	at, err := c.openMedia(ctx, offer, o.Sound, o.IPv6)
 	if err != nil {

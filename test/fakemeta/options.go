@@ -82,8 +82,20 @@ type CallOptions struct {
 	Codecs    []string      // of opus and what the number has; default opus, then that
 	IPv6      Family        // a second candidate
 	Loss      Loss
+	Flaw      Flaw
 	Sound     Sound
 }
+
+// Flaw is what is wrong with the media of a customer's phone, so that it never
+// comes up.
+type Flaw uint8
+
+// The flaws.
+const (
+	NoFlaw     Flaw = iota
+	Unshaken        // nothing of its DTLS handshake arrives
+	WrongPrint      // its description names another certificate than it shows
+)
 
 // Sound is what a customer says and listens to.
 type Sound struct {

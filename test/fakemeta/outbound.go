@@ -24,6 +24,7 @@ type Callee struct {
 	// LateAccepted is how long the ACCEPTED webhook comes after the user picked
 	// up, and speaks.
 	LateAccepted time.Duration
+	Flaw         Flaw
 	Sound        Sound
 }
 
@@ -128,7 +129,9 @@ func (s *Server) connect(n *Number, req callRequest) (outcome, *graphError) {
 
 // dial opens the media of a call to a user and tells Meta's answer.
 func (s *Server) dial(c *Customer, offer description) *graphError {
+	c.opts.Flaw = c.behave.Flaw
 	local := s.answerTo(offer, c.behave.Setup)
+	c.opts.Flaw.spoil(&local)
 	at, err := c.openMedia(s.ctx, local, c.behave.Sound, NoIPv6)
 	if err == nil {
 		err = s.enter(c)

@@ -60,6 +60,9 @@ func newPeer(c *Customer, local description, sound Sound) (*peer, error) {
 		meter: tone.NewMeter(rate, sound.Hear...), ear: sound.Ear,
 	}
 	p.shake = newInbox(p.send)
+	if c.opts.Flaw == Unshaken {
+		p.shake.send = func([]byte) error { return nil }
+	}
 	p.voice.init(sound.Voice)
 	p.voice.loss, p.heard.loss = c.opts.Loss.way(0), c.opts.Loss.way(1)
 	return p, p.heard.init()

@@ -48,7 +48,7 @@ func (p *peer) secure(client bool) {
 		err = p.keys(conn, client)
 	}
 	if err != nil {
-		if p.c.ctx.Err() == nil { // it did not end with the call
+		if p.c.ctx.Err() == nil && p.c.opts.Flaw == NoFlaw { // it did not end with the call, and is no wonder
 			p.blame(NoHandshake, err.Error())
 		}
 		return

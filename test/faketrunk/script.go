@@ -41,6 +41,7 @@ type Script struct {
 	Hold      time.Duration // re-INVITE with sendonly so long after the ACK; 0: never
 	Resume    time.Duration // back to sendrecv so long after the hold; 0: never
 	IgnoreBYE bool          // a BYE is noted and not answered
+	NoReACK   bool          // the 2xx of its re-INVITEs are not acknowledged
 	Reoffer   int           // the status that the other side's re-INVITE and UPDATE are answered with; default 200
 
 	Codecs  []string      // in order of preference: PCMA, PCMU, or any other name to have no codec in common

@@ -225,7 +225,7 @@ func (c *Call) next() string {
 }
 
 // Request sends a request inside the dialog and waits for its final response.
-// The 2xx of an INVITE is acknowledged.
+// The 2xx of an INVITE is acknowledged, unless the script says otherwise.
 func (c *Call) Request(ctx context.Context, method string, headers []Header, body []byte) (*Message, error) {
 	c.t.mu.Lock()
 	next, via := c.next(), c.via
@@ -243,7 +243,7 @@ func (c *Call) Request(ctx context.Context, method string, headers []Header, bod
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", method, err)
 	}
-	if method == "INVITE" {
+	if method == "INVITE" && (res.Status >= 300 || !c.script.NoReACK) {
 		c.t.mu.Lock()
 		defer c.t.mu.Unlock()
 		b, ack := c.request("ACK", cseq, nil, nil)

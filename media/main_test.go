@@ -8,18 +8,25 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"wagate/test/leak"
 )
 
 // update rewrites the golden files.
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestMain fails the package if its tests leave goroutines behind: a call that
-// is closed must be gone.
+// TestMain fails the package if its tests leave goroutines or open files
+// behind: a call that is closed must be gone.
 func TestMain(m *testing.M) {
+	files := leak.Open()
 	code := m.Run()
 	if code == 0 {
 		if left := leftover(3 * time.Second); left != "" {
 			fmt.Fprintf(os.Stderr, "goroutines left behind:\n\n%s\n", left)
+			code = 1
+		}
+		if left := files.Left(); len(left) > 0 {
+			fmt.Fprintln(os.Stderr, "files left open:", left)
 			code = 1
 		}
 	}

@@ -7,14 +7,22 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"wagate/test/leak"
 )
 
-// TestMain fails the package when a goroutine of ours outlives the tests.
+// TestMain fails the package when a goroutine of ours or an open file outlives
+// the tests.
 func TestMain(m *testing.M) {
+	files := leak.Open()
 	code := m.Run()
 	if code == 0 {
 		if left := leaked(); left != "" {
 			fmt.Fprintln(os.Stderr, "goroutines left behind:\n"+left)
+			code = 1
+		}
+		if left := files.Left(); len(left) > 0 {
+			fmt.Fprintln(os.Stderr, "files left open:", left)
 			code = 1
 		}
 	}

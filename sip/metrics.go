@@ -44,7 +44,9 @@ type trunkMetrics struct {
 	probe   prometheus.Observer
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+// newMetrics registers them. held tells how many dialogs and transactions there
+// are.
+func newMetrics(reg prometheus.Registerer, held func() (dialogs, transactions int)) *metrics {
 	if reg == nil {
 		reg = prometheus.NewRegistry()
 	}
@@ -68,7 +70,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.bindings = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "wagate_sip_registered", Help: "Whether the trunk's registrar has a registration of ours.",
 	}, []string{"trunk"})
-	reg.MustRegister(rejected, glares, m.invites, m.up, m.probes, m.bindings)
+	dialogs := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "wagate_sip_dialogs", Help: "Dialogs on trunks, with those that are about to be or to end.",
+	}, func() float64 { n, _ := held(); return float64(n) })
+	transactions := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "wagate_sip_transactions", Help: "SIP requests of both sides that wait for an answer, or for repeats for 32 s after it.",
+	}, func() float64 { _, n := held(); return float64(n) })
+	reg.MustRegister(rejected, glares, m.invites, m.up, m.probes, m.bindings, dialogs, transactions)
 	for _, r := range reasons {
 		m.rejected[r] = rejected.WithLabelValues(r)
 	}

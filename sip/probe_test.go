@@ -331,7 +331,7 @@ func TestPublicHost(t *testing.T) {
 }
 
 func TestEveryReasonIsCounted(t *testing.T) {
-	m := newMetrics(nil)
+	m := newMetrics(nil, func() (int, int) { return 0, 0 })
 	for _, r := range reasons {
 		m.reject(r)
 	}

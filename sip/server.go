@@ -132,12 +132,13 @@ func newServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prom
 // makeServer makes one that listens nowhere yet.
 func makeServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg prometheus.Registerer, tm timing) (*Server, error) {
 	s := &Server{
-		tm: tm, log: log, metrics: newMetrics(reg), resolver: net.DefaultResolver, seed: maphash.MakeSeed(), limits: newLimiter(), traces: &tracers{calls: map[string]*tracer{}},
+		tm: tm, log: log, resolver: net.DefaultResolver, seed: maphash.MakeSeed(), limits: newLimiter(), traces: &tracers{calls: map[string]*tracer{}},
 		nonces: newNonces(time.Now()), loops: newLoopMark(),
 		verdicts: map[string]bool{}, conns: map[connKey]*conn{}, perSource: map[netip.Addr]int{},
 		clients: map[string]*clientTx{}, servers: map[string]*serverTx{}, merged: map[string]*serverTx{},
 		sessions: map[sessionKey]*Session{}, strays: map[string]time.Time{}, newTrunk: make(chan struct{}, 1), newRegister: make(chan struct{}, 1),
 	}
+	s.metrics = newMetrics(reg, s.held)
 	s.keyFiles = cfg.TLS
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	if cfg.PublicHost != "" {
@@ -156,6 +157,13 @@ func makeServer(cfg config.SIP, trunks []config.Trunk, log *slog.Logger, reg pro
 		return nil, err
 	}
 	return s, nil
+}
+
+// held counts what there is of calls and requests.
+func (s *Server) held() (dialogs, transactions int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sessions), len(s.clients) + len(s.servers)
 }
 
 // begin reads what the sockets bring.

@@ -111,8 +111,9 @@ func addUp(text io.Reader, name string, labels []string) (sum float64, err error
 // wantAtRest asserts what the metrics say when there is no call.
 func (d *daemon) wantAtRest(ctx context.Context) {
 	d.t.Helper()
-	eventually(ctx, d.t, "the last end that is owed", func() bool { return d.metric(ctx, "wagate_debts") == 0 })
-	eventually(ctx, d.t, "the last call", func() bool { return d.metric(ctx, "wagate_calls") == 0 })
+	for _, name := range callMetrics(0) {
+		eventually(ctx, d.t, "the end of "+name, func() bool { return d.metric(ctx, name) == 0 })
+	}
 	eventually(ctx, d.t, "as many calls that ended as started", func() bool {
 		return d.metric(ctx, "wagate_calls_started_total") == d.metric(ctx, "wagate_calls_ended_total")
 	})

@@ -50,9 +50,9 @@ type scene struct {
 
 // stage is a gateway on which endings are played, in rounds.
 type stage struct {
-	r      *rig.Rig
-	calls  []ending
-	atOnce int
+	r         *rig.Rig
+	calls     []ending
+	settingUp chan struct{}
 
 	mu      sync.Mutex
 	scripts map[string]faketrunk.Script // by payload and extension
@@ -89,7 +89,7 @@ func enter(ctx context.Context, t *testing.T, calls []ending, atOnce int) *stage
 			t.Errorf("close: %v", err)
 		}
 	})
-	g := &stage{r: r, calls: calls, atOnce: atOnce, scripts: map[string]faketrunk.Script{}}
+	g := &stage{r: r, calls: calls, settingUp: make(chan struct{}, setUpAtOnce), scripts: map[string]faketrunk.Script{}}
 	r.PBX.Handle(g.choose)
 	return g
 }
@@ -156,14 +156,13 @@ func (g *stage) rounds(ctx context.Context, t *testing.T, n int) {
 	began := time.Now()
 	slices.SortStableFunc(all, func(a, b *scene) int { return cmp.Compare(a.placedBy(), b.placedBy()) })
 	var wg sync.WaitGroup
-	settingUp := make(chan struct{}, setUpAtOnce)
 	for _, s := range all {
 		g.script(s.id, s.script)
-		settingUp <- struct{}{}
+		g.settingUp <- struct{}{}
 		must(t, s.begin(ctx))
 		wg.Go(func() {
 			s.setUp(ctx)
-			<-settingUp
+			<-g.settingUp
 		})
 		wg.Go(func() {
 			if s.play == nil {
@@ -255,6 +254,7 @@ func (g *stage) judge(ctx context.Context, t *testing.T, all []*scene, began tim
 	if err := g.r.PBX.Settled(ctx); err != nil {
 		t.Errorf("PBX: %v", err)
 	}
+	eventually(ctx, t, "the last call", func() bool { return metric(t, g.r, "wagate_calls") == 0 })
 	mine := map[string][]store.Record{}
 	for _, rec := range recordsSince(ctx, t, g.r, began, len(all)) {
 		mine[strings.TrimPrefix(rec.User, "+")] = append(mine[strings.TrimPrefix(rec.User, "+")], rec)

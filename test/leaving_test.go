@@ -58,7 +58,7 @@ func TestPhoneDoesNotEnd(t *testing.T) {
 	stalls := faketrunk.NoAnswer()
 	stalls.OnCancel = faketrunk.Stall
 	ignores := faketrunk.Answer(0)
-	ignores.IgnoreBYE = true
+	ignores.LostOKs = 1000
 	scripts := map[string]faketrunk.Script{"stalls": stalls, "ignores": ignores}
 	r, ctx := rigged(t, rig.Options{Config: unprobed})
 	r.PBX.Handle(func(m *faketrunk.Message) faketrunk.Script { return scripts[m.Get("X-WA-Payload")] })

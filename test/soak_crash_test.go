@@ -52,9 +52,9 @@ func TestSoakAbnormalEndings(t *testing.T) {
 // abnormalEndings plays rounds with one gateway, some at once.
 func abnormalEndings(ctx context.Context, t *testing.T, p *progress, rounds int, end time.Time) {
 	t.Helper()
-	const atOnce = 8
+	const atOnce = 3
 	g := enter(ctx, t, endings(), atOnce)
-	g.rounds(ctx, t, atOnce) // warm
+	g.rounds(ctx, t, 2) // warm
 	before := atRest(ctx, t, g.r)
 	for p.Runs < rounds && time.Now().Before(end) && !t.Failed() {
 		n := min(atOnce, rounds-p.Runs)

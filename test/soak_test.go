@@ -160,8 +160,8 @@ func soakFor(ctx context.Context, t *testing.T, r *rig.Rig, scripts *scriptBook,
 	return held
 }
 
-// atRest waits until the gateway's ports are free again and the count of
-// goroutines stands still.
+// atRest waits until the gateway holds nothing of any call, not even for repeats,
+// and the count of goroutines stands still.
 func atRest(ctx context.Context, t *testing.T, r *rig.Rig) rest {
 	t.Helper()
 	last, still := 0, 0
@@ -169,7 +169,7 @@ func atRest(ctx context.Context, t *testing.T, r *rig.Rig) rest {
 		pause(ctx, time.Second)
 		must(t, ctx.Err())
 		n := runtime.NumGoroutine()
-		if n == last && metric(t, r, "wagate_rtp_ports_in_use") == 0 && metric(t, r, "wagate_calls") == 0 {
+		if n == last && len(stillThere(t, r, append(callMetrics(0), "wagate_rtp_ports_in_use", "wagate_sip_transactions"))) == 0 {
 			still++
 		} else {
 			still = 0

@@ -55,6 +55,7 @@ type Call struct {
 	rings      int
 	final      int
 	dropACKs   int
+	lostOKs    int
 	reason     string
 	byThem     bool
 	referred   int // what the last NOTIFY of our REFER told
@@ -70,7 +71,7 @@ type fork struct {
 
 func (t *Trunk) newCall(id string, s Script, outgoing bool) *Call {
 	return &Call{
-		t: t, id: id, script: s, outgoing: outgoing, audio: newAudio(t.opts, s), dropACKs: s.DropACKs,
+		t: t, id: id, script: s, outgoing: outgoing, audio: newAudio(t.opts, s), dropACKs: s.DropACKs, lostOKs: s.LostOKs,
 		began:   time.Now(),
 		decided: make(chan struct{}), acked: make(chan struct{}), gone: make(chan struct{}),
 	}

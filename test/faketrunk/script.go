@@ -37,12 +37,12 @@ type Script struct {
 	DropACKs int           // so many ACKs are not seen, the 200 is sent again
 	OnCancel OnCancel
 
-	Hangup    time.Duration // BYE so long after the ACK; 0: not by itself
-	Hold      time.Duration // re-INVITE with sendonly so long after the ACK; 0: never
-	Resume    time.Duration // back to sendrecv so long after the hold; 0: never
-	IgnoreBYE bool          // a BYE is noted and not answered
-	NoReACK   bool          // the 2xx of its re-INVITEs are not acknowledged
-	Reoffer   int           // the status that the other side's re-INVITE and UPDATE are answered with; default 200
+	Hangup  time.Duration // BYE so long after the ACK; 0: not by itself
+	Hold    time.Duration // re-INVITE with sendonly so long after the ACK; 0: never
+	Resume  time.Duration // back to sendrecv so long after the hold; 0: never
+	LostOKs int           // so many BYEs are noted, and what they are answered with is lost
+	NoReACK bool          // the 2xx of its re-INVITEs are not acknowledged
+	Reoffer int           // the status that the other side's re-INVITE and UPDATE are answered with; default 200
 
 	Codecs  []string      // in order of preference: PCMA, PCMU, or any other name to have no codec in common
 	NoDTMF  bool          // no telephone-event

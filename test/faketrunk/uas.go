@@ -301,7 +301,9 @@ func (t *Trunk) onBYE(m *Message, r route) {
 		t.write(reply(m, r, 481, rand.Text(), nil, nil), r)
 		return
 	}
-	if !c.script.IgnoreBYE {
+	if c.lostOKs > 0 {
+		c.lostOKs--
+	} else {
 		t.write(reply(m, r, 200, tag, nil, nil), r)
 	}
 	if tag != c.tag {

@@ -1,4 +1,5 @@
-// Package leak tells whether a package's tests left goroutines behind.
+// Package leak tells whether a package's tests left goroutines or open files
+// behind: sockets, ports and databases are files.
 package leak
 
 import (
@@ -12,38 +13,43 @@ import (
 	"time"
 )
 
-// patience is how long goroutines that are already ending may take.
+// patience is how long what is already ending may take.
 const patience = 5 * time.Second
 
-// Main runs the tests and returns the exit code: 1 with the stacks on standard
-// error when goroutines are left over. A goroutine whose stack contains one of
-// the allowed texts is not counted.
+// Main runs the tests and returns the exit code: 1, with the stacks on standard
+// error, when goroutines are left over, and with their names when files are. A
+// goroutine whose stack contains one of the allowed texts is not counted.
 func Main(m *testing.M, allowed ...string) int {
+	files := Open()
 	code := m.Run()
 	if code != 0 {
 		return code
 	}
-	left := wait(allowed)
-	if len(left) == 0 {
-		return 0
+	if left := wait(func() []string { return running(allowed) }); len(left) > 0 {
+		fmt.Fprintf(os.Stderr, "%d goroutines left after the tests:\n\n%s\n", len(left), strings.Join(left, "\n\n"))
+		code = 1
 	}
-	fmt.Fprintf(os.Stderr, "%d goroutines left after the tests:\n\n%s\n", len(left), strings.Join(left, "\n\n"))
-	return 1
+	if left := files.Left(); len(left) > 0 {
+		fmt.Fprintf(os.Stderr, "%d files left open after the tests: %s\n", len(left), strings.Join(left, ", "))
+		code = 1
+	}
+	return code
 }
 
-func wait(allowed []string) []string {
+// wait returns what is left, at the latest when patience ends.
+func wait(left func() []string) []string {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(patience)
 	for {
-		left := running(allowed)
-		if len(left) == 0 {
+		still := left()
+		if len(still) == 0 {
 			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-deadline:
-			return left
+			return still
 		}
 	}
 }

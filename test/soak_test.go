@@ -118,6 +118,10 @@ func (b *scriptBook) add(s faketrunk.Script) (payload string) {
 // rest is what a process at rest holds.
 type rest struct{ goroutines, files int }
 
+func (r rest) exceeds(before rest) bool {
+	return r.goroutines > before.goroutines+soakLeftover || r.files > before.files
+}
+
 // soakFor plays stories for that long, waits until everything has ended, and
 // says what is held then.
 func soakFor(ctx context.Context, t *testing.T, r *rig.Rig, scripts *scriptBook, length time.Duration) rest {

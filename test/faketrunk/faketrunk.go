@@ -31,8 +31,8 @@ const (
 	patience   = 64 * t1
 	keepLog    = 50_000 // messages
 	keepFaults = 1000
-	keepCalls  = time.Minute // how long an ended call still answers
-	queueLimit = 10_000      // calls that nobody took by Next
+	keepCalls  = 3 * time.Minute // how long an ended call still answers: who could not end it in 32 s asks again
+	queueLimit = 10_000          // calls that nobody took by Next
 )
 
 // Options says how a Trunk starts. The zero value listens on a free port of
@@ -192,7 +192,7 @@ func (t *Trunk) Next(ctx context.Context) (*Call, error) {
 }
 
 // Calls lists every call, in the order of their beginning; those that ended
-// more than a minute ago may be missing.
+// minutes ago may be missing.
 func (t *Trunk) Calls() []*Call {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -56,6 +56,7 @@ type stage struct {
 
 	mu      sync.Mutex
 	scripts map[string]faketrunk.Script // by payload and extension
+	stalled map[string]bool             // Call-IDs of phones that give no final answer
 	played  int
 }
 
@@ -89,7 +90,7 @@ func enter(ctx context.Context, t *testing.T, calls []ending, atOnce int) *stage
 			t.Errorf("close: %v", err)
 		}
 	})
-	g := &stage{r: r, calls: calls, settingUp: make(chan struct{}, setUpAtOnce), scripts: map[string]faketrunk.Script{}}
+	g := &stage{r: r, calls: calls, settingUp: make(chan struct{}, setUpAtOnce), scripts: map[string]faketrunk.Script{}, stalled: map[string]bool{}}
 	r.PBX.Handle(g.choose)
 	return g
 }
@@ -122,7 +123,20 @@ func (g *stage) choose(m *faketrunk.Message) faketrunk.Script {
 	if s, ok := g.scripts[ext]; ok {
 		return s
 	}
-	return g.scripts[m.Get("X-WA-Payload")]
+	s := g.scripts[m.Get("X-WA-Payload")]
+	if s.OnCancel == faketrunk.Stall {
+		g.stalled[m.CallID()] = true
+	}
+	return s
+}
+
+// pardoned is a complaint of the PBX about the reaper: it cancels every INVITE that
+// may have left, and does not know how often that phone was called.
+func (g *stage) pardoned(fault string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	id, cancel := strings.CutPrefix(fault, "a CANCEL for no INVITE: ")
+	return cancel && g.stalled[id]
 }
 
 func (g *stage) script(key string, s faketrunk.Script) {
@@ -266,7 +280,7 @@ func (g *stage) judge(ctx context.Context, t *testing.T, all []*scene, began tim
 	for _, v := range g.r.Meta.Violations() {
 		t.Errorf("Meta would complain: %s: %s", v.Rule, v.Detail)
 	}
-	for _, f := range g.r.PBX.Faults() {
+	for _, f := range slices.DeleteFunc(g.r.PBX.Faults(), g.pardoned) {
 		t.Errorf("the PBX would complain: %s", f)
 	}
 }

@@ -212,6 +212,7 @@ func (s *sender) close() {
 		s.finishTone(time.Now())
 	}
 	s.state = senderClosed
+	s.opus, s.g722, s.up = nil, nil, nil // whoever still counts what was sent needs no encoder
 }
 
 // Push sends a frame, encoded if it has to be. See Sink.

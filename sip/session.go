@@ -396,6 +396,7 @@ func (c *Session) leave() {
 			gotBye, gotCancel, ticked:
 		}
 	}
+	c.notify, c.reoffer, c.pressed, c.changed = nil, nil, nil, nil // transactions that rest keep no call
 }
 
 // afterlife is the answer to a request of a dialog that has just ended: a BYE

@@ -36,7 +36,7 @@ const (
 // TestSoakDay is L4.
 func TestSoakDay(t *testing.T) {
 	p := goOn(t, "day")
-	ctx, cancel := context.WithTimeout(t.Context(), soakLimit+8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), soakLimit+12*time.Minute)
 	defer cancel()
 	d := setUp(t, setup{
 		Ops: ", pprof: true", Media: "  timeout: 5s\n  ice_timeout: 5s", Route: ", ring_timeout: 3s", Extra: dialOutFile,

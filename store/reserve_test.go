@@ -35,6 +35,33 @@ func TestDiskHasRoomAgainWithoutAPing(t *testing.T) {
 	must(t, db.Begin(ctx, aCall("again"), ""))
 }
 
+// What is written while a small disk is full must not fill the room that is made:
+// the log of it would leave none to fold it into.
+func TestLogLeavesTheRoomThatIsMade(t *testing.T) {
+	ctx := t.Context()
+	dir := smallDisk(t, "4m")
+	db := open(t, dir)
+	must(t, db.Begin(ctx, aCall("c"), ""))
+	ballast := filepath.Join(dir, "ballast")
+	fillDisk(t, ballast)
+	n := 0
+	write := func() error {
+		n++
+		_, err := db.Journal(ctx, []Event{{Key: fmt.Sprint(n), Kind: "connect", CallID: fmt.Sprint(n), At: noon, Body: []byte("{}")}})
+		return err
+	}
+	for n < 10_000 && write() == nil {
+	}
+	must(t, os.Remove(ballast))
+	for range 500 { // faster than anybody looks at the disk
+		if err := write(); err != nil {
+			t.Fatalf("write %d failed although there is room: %v", n, err)
+		}
+	}
+	must(t, db.Ping(ctx))
+	must(t, db.Begin(ctx, aCall("again"), ""))
+}
+
 func TestPinged(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()

@@ -17,8 +17,10 @@ const (
 	// maxBatch is how many writes one commit carries at most.
 	maxBatch = 256
 	// foldAbove is the size of the log, in bytes, from which it is folded into
-	// the database. The log's file shrinks when it starts again.
-	foldAbove = 4 << 20
+	// the database. The log's file shrinks when it starts again. On a full disk it
+	// is the other one.
+	foldAbove     = 4 << 20
+	foldFullAbove = 256 << 10
 )
 
 // write is one wish of a caller. do may run twice, after the disk was full, and
@@ -154,6 +156,11 @@ func (db *DB) commit(batch []*write) {
 	if len(batch) == 0 {
 		return
 	}
+	if db.reserve.spent() && db.logSize() > foldFullAbove {
+		// Else what is written of refused calls would fill any room that an operator
+		// makes, before the reserve is asked for again. Without room it fails.
+		_, _ = db.conn.ExecContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`)
+	}
 	err := db.try(ctx, batch)
 	if err != nil && db.isFull(err) && db.reserve.give() {
 		db.log.Error("disk is full, reserve given up, new calls are not taken", slog.String("dir", db.dir))
@@ -240,7 +247,7 @@ func (db *DB) checkpointLoop() {
 			return
 		case <-db.commits:
 		}
-		if st, err := os.Stat(filepath.Join(db.dir, fileName+"-wal")); err != nil || st.Size() < foldAbove {
+		if db.logSize() < foldAbove {
 			continue
 		}
 		if err := db.fold(ctx); err != nil {
@@ -248,6 +255,15 @@ func (db *DB) checkpointLoop() {
 			db.log.Warn("write-ahead log not folded", slog.Any("error", err))
 		}
 	}
+}
+
+// logSize is that of the write-ahead log's file, in bytes.
+func (db *DB) logSize() int64 {
+	st, err := os.Stat(filepath.Join(db.dir, fileName+"-wal"))
+	if err != nil {
+		return 0
+	}
+	return st.Size()
 }
 
 func (db *DB) fold(ctx context.Context) error {

@@ -22,6 +22,7 @@ func TestOffersThatMeet(t *testing.T) {
 		p.want("200")
 		p.reply(ours, 491, "")
 		p.want("ACK")
+		synctest.Wait()
 		if n := count(t, s.metrics.glares["offer_offer"]); n != 3 {
 			t.Errorf("%v offers met", n)
 		}

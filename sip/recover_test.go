@@ -44,8 +44,9 @@ func outcome(t *testing.T, done chan error) error {
 func TestRecoverCancelsARingingPhone(t *testing.T) {
 	p := newPeer(t)
 	s := newTestServer(t, quick(), trunkTo(p))
-	c, _, invite := dial(t, s, p, call())
+	c, e, invite := dial(t, s, p, call())
 	p.reply(invite, 180, "a")
+	next[Ringing](e)
 	s = crash(t, s, trunkTo(p))
 	done := recovering(t, s, c.State())
 	cancel := p.want("CANCEL")

@@ -103,6 +103,7 @@ func TestDiskDoesNotAnswer(t *testing.T) {
 	defer func() { _ = db.Close() }()
 	conn, err := db.Conn(ctx)
 	must(t, err)
+	defer func() { _ = conn.Close() }()
 	_, err = conn.ExecContext(ctx, "BEGIN IMMEDIATE")
 	must(t, err)
 	call := dial(ctx, t, r, "+"+dialledCustomer)

@@ -50,11 +50,12 @@ func TestWatchdog(t *testing.T) {
 
 	// Whoever holds the database's lock stops the writer, as a disk that hangs
 	// does: each commit waits for as long as the store's busy_timeout.
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(d.data, "wagate.db"))
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(d.data, "wagate.db")+"?_pragma=busy_timeout(5000)")
 	must(t, err)
 	defer db.Close()
 	lock, err := db.Conn(ctx)
 	must(t, err)
+	defer lock.Close()
 	_, err = lock.ExecContext(ctx, "BEGIN IMMEDIATE")
 	must(t, err)
 	asking, stop := context.WithCancel(ctx)

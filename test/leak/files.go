@@ -36,14 +36,11 @@ func Open() Files {
 	return files
 }
 
-// Left waits until no more files are open than there were, and names the new
-// ones where that does not happen.
+// Left waits until no files are open but those that were, and names the others
+// where that does not happen.
 func (before Files) Left() []string {
 	return wait(func() []string {
 		now := Open()
-		if len(now) <= len(before) {
-			return nil
-		}
 		maps.DeleteFunc(now, func(fd, target string) bool { return before[fd] == target })
 		return slices.Sorted(maps.Values(now))
 	})

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net/netip"
@@ -179,11 +180,13 @@ func TestBadNetworks(t *testing.T) {
 }
 
 // lateness watches how late the machine is: what is heard while it has no time
-// for its work says nothing about the gateway. It returns the worst so far.
-func lateness(t *testing.T) (worst func() time.Duration) {
+// for its work says nothing about the gateway.
+type lateness struct{ most, recent atomic.Int64 }
+
+func watchLateness(t *testing.T) *lateness {
 	t.Helper()
 	const every = 10 * ms
-	var most atomic.Int64
+	l := &lateness{}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -197,7 +200,9 @@ func lateness(t *testing.T) (worst func() time.Duration) {
 				return
 			}
 			now := time.Now()
-			most.Store(max(most.Load(), int64(now.Sub(last)-every)))
+			late := int64(now.Sub(last) - every)
+			l.most.Store(max(l.most.Load(), late))
+			l.recent.Store(max(l.recent.Load(), late))
 			last = now
 		}
 	})
@@ -205,17 +210,23 @@ func lateness(t *testing.T) (worst func() time.Duration) {
 		close(stop)
 		wg.Wait()
 	})
-	return func() time.Duration { return time.Duration(most.Load()) }
+	return l
 }
+
+// worst is the most so far.
+func (l *lateness) worst() time.Duration { return time.Duration(l.most.Load()) }
+
+// lately is the most since it was asked last.
+func (l *lateness) lately() time.Duration { return time.Duration(l.recent.Swap(0)) }
 
 func (c *impairedCase) play(t *testing.T, bad time.Duration) {
 	t.Helper()
-	late := lateness(t)
+	late := watchLateness(t)
 	// fault is an error where the machine had time for its work.
 	fault := func(format string, args ...any) {
 		t.Helper()
-		if late() > calmPause {
-			t.Logf("the machine was %v late: "+format, append([]any{late()}, args...)...)
+		if worst := late.worst(); worst > calmPause {
+			t.Logf("the machine was %v late: "+format, append([]any{worst}, args...)...)
 			return
 		}
 		t.Errorf(format, args...)
@@ -224,7 +235,7 @@ func (c *impairedCase) play(t *testing.T, bad time.Duration) {
 	meta, pbx := badSound(1), badSound(2)
 	t.Cleanup(meta.close)
 	t.Cleanup(pbx.close)
-	r, ctx := rigged(t, rig.Options{Meta: fakemeta.Options{Via: meta.whatsapp}, Via: pbx.pbx, Listen: []float64{buzzTone}, Config: unprobed})
+	r, ctx := riggedFor(t, rig.Options{Meta: fakemeta.Options{Via: meta.whatsapp}, Via: pbx.pbx, Listen: []float64{buzzTone}, Config: unprobed}, 4*patience+bad)
 	r.PBX.Handle(func(*faketrunk.Message) faketrunk.Script {
 		return faketrunk.Script{Marker: time.Second, Voice: buzz(8000)}
 	})
@@ -256,6 +267,7 @@ func (c *impairedCase) play(t *testing.T, bad time.Duration) {
 	must(t, phone.Audio().WaitDigits(ctx, keys))
 	meta.set(impair.Network{})
 	pbx.set(impair.Network{})
+	late.lately()
 	lasts(ctx, t, customer, back)
 	audible()
 	for name, w := range map[string]struct {
@@ -267,8 +279,14 @@ func (c *impairedCase) play(t *testing.T, bad time.Duration) {
 		"to the customer": {toCustomer, there, gapsThere, pbx.passed()},
 		"to the phone":    {toPhone, here, gapsHere, meta.passed()},
 	} {
-		so := len(w.delays())
-		if got := slices.Min(await(ctx, t, w.delays, so+3)[so:]); got > w.before+limit {
+		got := delayNow(ctx, t, w.delays)
+		// Packets that a busy machine delays are bad network to the gateway too.
+		for again := 0; got > w.before+limit && late.lately() > 20*ms && again < 3; again++ {
+			t.Logf("%s: the delay is %v, but the machine is busy: again in %v", name, got, back)
+			lasts(ctx, t, customer, back)
+			got = delayNow(ctx, t, w.delays)
+		}
+		if got > w.before+limit {
 			fault("%s: %v after the networks are good the delay is %v, before it was %v", name, back, got, w.before)
 		}
 		if n := longLosses(w.trace); len(w.gaps) > n {
@@ -285,6 +303,13 @@ func (c *impairedCase) play(t *testing.T, bad time.Duration) {
 		fault("MOS %.2f, by the script %.2f", side.MOS, want)
 	}
 	t.Logf("MOS %.2f, by the script %.2f", side.MOS, want)
+}
+
+// delayNow is the least delay of the next few markers.
+func delayNow(ctx context.Context, t *testing.T, delays func() []time.Duration) time.Duration {
+	t.Helper()
+	so := len(delays())
+	return slices.Min(await(ctx, t, delays, so+3)[so:])
 }
 
 // scriptedMOS is what a script makes of the packets' fates and a table, for

@@ -140,19 +140,7 @@ func TestCustomerHasOurSource(t *testing.T) {
 	one, two := testEngine(t, nil), testEngine(t, nil)
 	caller, callee := testPeer(t, one), testPeer(t, two)
 	callee.sender.header.SSRC, callee.reporter.ssrc = caller.sender.ssrc(), caller.sender.ssrc()
-	offer, err := caller.Offer(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := callee.Answer(t.Context(), offer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := caller.SetAnswer(answer); err != nil {
-		t.Fatal(err)
-	}
-	wait(t, "connection", caller.Connected())
-	wait(t, "connection", callee.Connected())
+	negotiate(t, caller, callee)
 	ears := []*ear{newEar(440), newEar(620)}
 	callee.SetSink(ears[0], Format{Rate: narrowRate})
 	caller.SetSink(ears[1], Format{Rate: narrowRate})

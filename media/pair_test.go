@@ -19,6 +19,13 @@ func pair(t *testing.T) (caller, callee *Peer) {
 func connect(t *testing.T, from, to *Engine) (caller, callee *Peer) {
 	t.Helper()
 	caller, callee = testPeer(t, from), testPeer(t, to)
+	negotiate(t, caller, callee)
+	return caller, callee
+}
+
+// negotiate takes two peers from an offer to the connection.
+func negotiate(t *testing.T, caller, callee *Peer) {
+	t.Helper()
 	offer, err := caller.Offer(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +39,6 @@ func connect(t *testing.T, from, to *Engine) (caller, callee *Peer) {
 	}
 	wait(t, "connection", caller.Connected())
 	wait(t, "connection", callee.Connected())
-	return caller, callee
 }
 
 // bell is a sink that tells of each frame.

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 )
 
 // Amend adds to a written record what Meta's terminate webhook says after the
@@ -10,7 +9,7 @@ import (
 // code, 0 for none. A record that has its figures already stays as it is, and a
 // call without a record is no error.
 func (db *DB) Amend(ctx context.Context, wacid string, durationS, metaError int) error {
-	return db.write(ctx, opEnd, func(ctx context.Context, tx *sql.Conn) error {
+	return db.write(ctx, opEnd, func(ctx context.Context, tx *session) error {
 		_, err := tx.ExecContext(ctx, `UPDATE records SET record = json_set(record,
 				'$.meta_duration_s', iif(record ->> 'meta_duration_s' = 0, ?2, record ->> 'meta_duration_s'),
 				'$.meta_error', iif(record ->> 'meta_error' = 0, ?3, record ->> 'meta_error'))

@@ -64,7 +64,7 @@ func (db *DB) Begin(ctx context.Context, c Call, eventKey string) error {
 		db.metrics.failures[opBegin].Inc()
 		return fmt.Errorf("store %s: %w", opBegin, ErrFull)
 	}
-	return db.write(ctx, opBegin, func(ctx context.Context, tx *sql.Conn) error {
+	return db.write(ctx, opBegin, func(ctx context.Context, tx *session) error {
 		res, err := tx.ExecContext(ctx, `INSERT INTO calls (id, direction, number, number_id, user, user_id, name,
 				payload, route, trunk, callee, wacid, tag, pre_accepted, started_at, ringing_at, answered_at, agent)
 			SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18
@@ -87,7 +87,7 @@ func (db *DB) Begin(ctx context.Context, c Call, eventKey string) error {
 // SaveDialog writes an attempt down, before its INVITE leaves and again
 // whenever its state changes.
 func (db *DB) SaveDialog(ctx context.Context, callID string, d Dialog) error {
-	return db.write(ctx, opDialog, func(ctx context.Context, tx *sql.Conn) error {
+	return db.write(ctx, opDialog, func(ctx context.Context, tx *session) error {
 		return one(tx.ExecContext(ctx, `INSERT INTO dialogs (call_id, attempt, trunk, callee, state)
 			SELECT id, ?2, ?3, ?4, ?5 FROM calls WHERE id = ?1
 			ON CONFLICT (call_id, attempt) DO UPDATE
@@ -98,7 +98,7 @@ func (db *DB) SaveDialog(ctx context.Context, callID string, d Dialog) error {
 
 // DropDialog forgets an attempt that has ended at the far end. It may be gone.
 func (db *DB) DropDialog(ctx context.Context, callID string, attempt int) error {
-	return db.write(ctx, opDialog, func(ctx context.Context, tx *sql.Conn) error {
+	return db.write(ctx, opDialog, func(ctx context.Context, tx *session) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM dialogs WHERE call_id = ? AND attempt = ?`, callID, attempt)
 		return err
 	})
@@ -106,7 +106,7 @@ func (db *DB) DropDialog(ctx context.Context, callID string, attempt int) error 
 
 // Progress adds to a call what became known of it.
 func (db *DB) Progress(ctx context.Context, callID string, p Progress) error {
-	return db.write(ctx, opProgress, func(ctx context.Context, tx *sql.Conn) error {
+	return db.write(ctx, opProgress, func(ctx context.Context, tx *session) error {
 		return one(tx.ExecContext(ctx, `UPDATE calls SET
 			ringing_at = coalesce(nullif(?2, 0), ringing_at), answered_at = coalesce(nullif(?3, 0), answered_at),
 			wacid = coalesce(nullif(?4, ''), wacid), pre_accepted = max(pre_accepted, ?5),
@@ -122,7 +122,7 @@ func (db *DB) Progress(ctx context.Context, callID string, p Progress) error {
 // a stray; empty for every other call. A call that was never begun may be ended
 // too. The second End of a call is ErrEnded and changes nothing.
 func (db *DB) End(ctx context.Context, r Record, owed []Debt, tag string) error {
-	return db.write(ctx, opEnd, func(ctx context.Context, tx *sql.Conn) error {
+	return db.write(ctx, opEnd, func(ctx context.Context, tx *session) error {
 		if err := insertRecord(ctx, tx, r); err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -41,7 +40,7 @@ func (db *DB) KeepCallback(ctx context.Context, c Callback) (Callback, error) {
 	}
 	c.User = bare(whatsapp.Callee{Number: c.User}).Number
 	c.Since, c.Expires = fromMillis(millis(c.Since)), fromMillis(millis(c.Expires)) // as it is read back
-	err := db.write(ctx, opCallback, func(ctx context.Context, tx *sql.Conn) error {
+	err := db.write(ctx, opCallback, func(ctx context.Context, tx *session) error {
 		err := tx.QueryRowContext(ctx, `INSERT INTO callbacks (number, user, user_id, trunk, agent, since, expires)
 			VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number, user, user_id, trunk, agent) DO UPDATE
 			SET since = excluded.since, expires = excluded.expires RETURNING id`,
@@ -60,7 +59,7 @@ func (db *DB) KeepCallback(ctx context.Context, c Callback) (Callback, error) {
 // DropCallback takes a promise back, unless it was renewed or carried out, and
 // says whether it was still there.
 func (db *DB) DropCallback(ctx context.Context, c Callback) (was bool, err error) {
-	err = db.write(ctx, opCallback, func(ctx context.Context, tx *sql.Conn) error {
+	err = db.write(ctx, opCallback, func(ctx context.Context, tx *session) error {
 		res, err := tx.ExecContext(ctx, `DELETE FROM callbacks WHERE id = ? AND since = ?`, c.ID, millis(c.Since))
 		if err != nil {
 			return err
@@ -74,7 +73,7 @@ func (db *DB) DropCallback(ctx context.Context, c Callback) (was bool, err error
 
 // takeCallback takes a promise that a call carries out. Nobody can take it
 // twice: it is gone with the same commit that writes the call down.
-func takeCallback(ctx context.Context, tx *sql.Conn, id int64) error {
+func takeCallback(ctx context.Context, tx *session, id int64) error {
 	if id == 0 {
 		return nil
 	}
@@ -124,14 +123,14 @@ func (db *DB) callbacks(ctx context.Context, which string, args ...any) (all []C
 
 // PurgeCallbacks forgets the promises that have expired.
 func (db *DB) PurgeCallbacks(ctx context.Context, now time.Time) error {
-	return db.write(ctx, opPurge, func(ctx context.Context, tx *sql.Conn) error {
+	return db.write(ctx, opPurge, func(ctx context.Context, tx *session) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM callbacks WHERE expires <= ?`, millis(now))
 		return err
 	})
 }
 
 // eraseCallbacks takes back what was promised about the person.
-func (p person) eraseCallbacks(ctx context.Context, tx *sql.Conn) error {
+func (p person) eraseCallbacks(ctx context.Context, tx *session) error {
 	for _, n := range p.numbers {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM callbacks WHERE user = ?`, n); err != nil {
 			return err

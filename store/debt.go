@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 )
@@ -24,12 +23,12 @@ type Debt struct {
 // AddDebt adds a debt that belongs to no call of ours. The same kind for the
 // same call of Meta's is owed once.
 func (db *DB) AddDebt(ctx context.Context, d Debt) error {
-	return db.write(ctx, opDebt, func(ctx context.Context, tx *sql.Conn) error {
+	return db.write(ctx, opDebt, func(ctx context.Context, tx *session) error {
 		return insertDebt(ctx, tx, d)
 	})
 }
 
-func insertDebt(ctx context.Context, tx *sql.Conn, d Debt) error {
+func insertDebt(ctx context.Context, tx *session, d Debt) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO debts (kind, call_id, number, wacid, state, since, next, tries, expires)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		d.Kind, d.CallID, d.Number, d.WACID, d.State, millis(d.Since), millis(d.Next), d.Tries, millis(d.Expires))
@@ -68,7 +67,7 @@ func (db *DB) debts(ctx context.Context) ([]Debt, error) {
 
 // Paid strikes a debt off. It may be gone.
 func (db *DB) Paid(ctx context.Context, id int64) error {
-	return db.write(ctx, opDebt, func(ctx context.Context, tx *sql.Conn) error {
+	return db.write(ctx, opDebt, func(ctx context.Context, tx *session) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM debts WHERE id = ?`, id)
 		return err
 	})
@@ -76,7 +75,7 @@ func (db *DB) Paid(ctx context.Context, id int64) error {
 
 // Postpone says when a debt is tried again.
 func (db *DB) Postpone(ctx context.Context, id int64, tries int, next time.Time) error {
-	return db.write(ctx, opDebt, func(ctx context.Context, tx *sql.Conn) error {
+	return db.write(ctx, opDebt, func(ctx context.Context, tx *session) error {
 		_, err := tx.ExecContext(ctx, `UPDATE debts SET tries = ?, next = ? WHERE id = ?`, tries, millis(next), id)
 		return err
 	})

@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -47,7 +46,7 @@ func (db *DB) Erase(ctx context.Context, who whatsapp.Callee) (gone Erased, name
 		return gone, nil, fmt.Errorf("store %s: %w", opErase, errNobody)
 	}
 	var p person
-	err = db.write(ctx, opErase, func(ctx context.Context, tx *sql.Conn) (err error) {
+	err = db.write(ctx, opErase, func(ctx context.Context, tx *session) (err error) {
 		gone = Erased{}
 		if p, err = namesOf(ctx, tx, who); err != nil {
 			return err
@@ -99,7 +98,7 @@ const (
 
 // namesOf adds to the name that is given those that were seen with it. It goes
 // no further: a number that was given away belongs to two customers.
-func namesOf(ctx context.Context, tx *sql.Conn, who whatsapp.Callee) (p person, err error) {
+func namesOf(ctx context.Context, tx *session, who whatsapp.Callee) (p person, err error) {
 	if who.Number != "" {
 		p.numbers = []string{who.Number}
 		if p.ids, err = column(ctx, tx, idsOfNumber, who.Number); err != nil {
@@ -121,7 +120,7 @@ func distinct(names []string) []string {
 }
 
 // column returns what a query finds, of one text each.
-func column(ctx context.Context, tx *sql.Conn, query string, args ...any) (values []string, err error) {
+func column(ctx context.Context, tx *session, query string, args ...any) (values []string, err error) {
 	err = each(ctx, tx, query, func(scan func(...any) error) error {
 		var v string
 		err := scan(&v)
@@ -137,7 +136,7 @@ func (p person) is(user, id string) bool {
 }
 
 // over refuses while a call is up, or an end is still owed to a network.
-func (p person) over(ctx context.Context, tx *sql.Conn) error {
+func (p person) over(ctx context.Context, tx *session) error {
 	var live bool
 	err := each(ctx, tx, `SELECT user, user_id FROM calls
 		UNION ALL SELECT r.user, r.user_id FROM debts d JOIN records r ON r.id = d.call_id`, func(scan func(...any) error) error {
@@ -164,7 +163,7 @@ func (p person) within(id string) bool {
 }
 
 // each gives the rows of a query to take, one after the other.
-func each(ctx context.Context, tx *sql.Conn, query string, take func(scan func(...any) error) error, args ...any) error {
+func each(ctx context.Context, tx *session, query string, take func(scan func(...any) error) error, args ...any) error {
 	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
@@ -179,7 +178,7 @@ func each(ctx context.Context, tx *sql.Conn, query string, take func(scan func(.
 }
 
 // eraseRecords takes the person out of the records; what was billed stays.
-func (p *person) eraseRecords(ctx context.Context, tx *sql.Conn) (int, error) {
+func (p *person) eraseRecords(ctx context.Context, tx *session) (int, error) {
 	var records []Record
 	for _, name := range slices.Concat(p.numbers, p.ids) {
 		err := each(ctx, tx, recordsOfPerson, func(scan func(...any) error) error {
@@ -232,7 +231,7 @@ func (p person) dialled(to string) bool {
 
 // eraseEvents gives up the effect of events about the person that is not on
 // disk yet: there is nobody left whom it could concern.
-func (p *person) eraseEvents(ctx context.Context, tx *sql.Conn) (int, error) {
+func (p *person) eraseEvents(ctx context.Context, tx *session) (int, error) {
 	var keys []string
 	err := each(ctx, tx, `SELECT key, call_id, body FROM events WHERE done = 0`, func(scan func(...any) error) error {
 		var key, call string

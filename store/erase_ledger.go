@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"slices"
 	"strings"
 	"time"
@@ -10,7 +9,7 @@ import (
 
 // erasePermissions takes the person's name off the ledger. What the limits need
 // stays under the veil.
-func (v veil) erasePermissions(ctx context.Context, tx *sql.Conn, p person, now time.Time) (erased, kept int, err error) {
+func (v veil) erasePermissions(ctx context.Context, tx *session, p person, now time.Time) (erased, kept int, err error) {
 	for _, name := range slices.Concat(p.ids, p.numbers) {
 		numbers, err := column(ctx, tx, `SELECT DISTINCT number FROM permissions WHERE user IN (?, ?)`, name, v.of(name))
 		if err != nil {
@@ -42,7 +41,7 @@ func (v veil) erasePermissions(ctx context.Context, tx *sql.Conn, p person, now 
 
 // eraseIdentities forgets which number belongs to the person's ids. Where the
 // ledger keeps something it is still found by either, under the veil.
-func (v veil) eraseIdentities(ctx context.Context, tx *sql.Conn, p person) (erased int, err error) {
+func (v veil) eraseIdentities(ctx context.Context, tx *session, p person) (erased int, err error) {
 	for _, id := range p.ids {
 		type pair struct {
 			number, waID string

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -287,7 +286,7 @@ func TestOldTraces(t *testing.T) {
 	dir := t.TempDir()
 	db := open(t, dir)
 	careless := func(on string) {
-		must(t, db.alone(ctx, opPing, func(ctx context.Context, conn *sql.Conn) error {
+		must(t, db.alone(ctx, opPing, func(ctx context.Context, conn *session) error {
 			_, err := conn.ExecContext(ctx, `PRAGMA secure_delete = `+on)
 			return err
 		}))
@@ -315,7 +314,7 @@ func TestFoundStrayStaysErased(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
 	db := open(t, dir)
-	must(t, db.write(ctx, opEnd, func(ctx context.Context, tx *sql.Conn) error {
+	must(t, db.write(ctx, opEnd, func(ctx context.Context, tx *session) error {
 		r := Record{ID: "c1", User: nuria, EndedAt: noon}
 		return errors.Join(insertRecord(ctx, tx, r), insertStray(ctx, tx, "tag", r))
 	}))

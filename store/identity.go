@@ -12,7 +12,7 @@ import (
 
 // link is keyOf for writing: a customer who is named in both ways has one row
 // from then on.
-func (v veil) link(ctx context.Context, tx *sql.Conn, number string, who whatsapp.Callee, seen time.Time) (string, error) {
+func (v veil) link(ctx context.Context, tx *session, number string, who whatsapp.Callee, seen time.Time) (string, error) {
 	if who.UserID == "" || who.Number == "" {
 		return v.keyOf(ctx, tx, number, who)
 	}
@@ -31,7 +31,7 @@ func (v veil) link(ctx context.Context, tx *sql.Conn, number string, who whatsap
 
 // rename moves what is kept of a customer under a name, or under what became of
 // it, to a key.
-func (v veil) rename(ctx context.Context, tx *sql.Conn, number, name, key string) error {
+func (v veil) rename(ctx context.Context, tx *session, number, name, key string) error {
 	if err := rename(ctx, tx, number, v.of(name), key); err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (v veil) rename(ctx context.Context, tx *sql.Conn, number, name, key string
 }
 
 // rename moves a row to another key. Two rows become the stricter of both.
-func rename(ctx context.Context, tx *sql.Conn, number, from, to string) error {
+func rename(ctx context.Context, tx *session, number, from, to string) error {
 	old, found, err := readPermission(ctx, tx, number, from)
 	if err != nil || !found || from == to {
 		return err
@@ -63,7 +63,7 @@ func rename(ctx context.Context, tx *sql.Conn, number, from, to string) error {
 // business numbers that know it, a number at the one that was told.
 func (db *DB) MoveCustomer(ctx context.Context, eventKey, number string, from, to whatsapp.Callee, seen time.Time) error {
 	from, to = bare(from), bare(to)
-	return db.write(ctx, opPermission, func(ctx context.Context, tx *sql.Conn) error {
+	return db.write(ctx, opPermission, func(ctx context.Context, tx *session) error {
 		done, err := isDone(ctx, tx, eventKey)
 		if err != nil || done {
 			return err
@@ -84,14 +84,14 @@ func (db *DB) MoveCustomer(ctx context.Context, eventKey, number string, from, t
 }
 
 // numbersOf returns the business numbers that know an id, and the one given.
-func (v veil) numbersOf(ctx context.Context, tx *sql.Conn, number, id string) (numbers []string, err error) {
+func (v veil) numbersOf(ctx context.Context, tx *session, number, id string) (numbers []string, err error) {
 	return column(ctx, tx, `SELECT number FROM permissions WHERE user IN (?1, ?2)
 		UNION SELECT number FROM identities WHERE bsuid IN (?1, ?2) UNION SELECT ?3`, id, v.of(id), number)
 }
 
 // move gives what is kept under the old names to the new ones. What is kept of
 // a forgotten customer stays veiled.
-func (v veil) move(ctx context.Context, tx *sql.Conn, number string, from, to whatsapp.Callee, seen time.Time) error {
+func (v veil) move(ctx context.Context, tx *session, number string, from, to whatsapp.Callee, seen time.Time) error {
 	old, err := nameOf(ctx, tx, number, from)
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 )
@@ -24,7 +23,7 @@ func (db *DB) Journal(ctx context.Context, events []Event) (fresh []bool, err er
 		return nil, nil
 	}
 	fresh = make([]bool, len(events))
-	err = db.write(ctx, opJournal, func(ctx context.Context, tx *sql.Conn) error {
+	err = db.write(ctx, opJournal, func(ctx context.Context, tx *session) error {
 		seen := millis(time.Now())
 		for i, e := range events {
 			res, err := tx.ExecContext(ctx, `INSERT INTO events (key, kind, call_id, at, seen_at, done, body)
@@ -50,12 +49,12 @@ func (db *DB) Journal(ctx context.Context, events []Event) (fresh []bool, err er
 // Done says that the effect of an event is on disk, or that it has none. Its
 // key stays, whom it was about goes. An unknown key is no error.
 func (db *DB) Done(ctx context.Context, key string) error {
-	return db.write(ctx, opDone, func(ctx context.Context, tx *sql.Conn) error {
+	return db.write(ctx, opDone, func(ctx context.Context, tx *session) error {
 		return markDone(ctx, tx, key)
 	})
 }
 
-func markDone(ctx context.Context, tx *sql.Conn, key string) error {
+func markDone(ctx context.Context, tx *session, key string) error {
 	if key == "" {
 		return nil
 	}

@@ -59,7 +59,7 @@ func (db *DB) ApplyPermission(
 	ctx context.Context, eventKey, number string, who whatsapp.Callee, seen time.Time,
 	change func(whatsapp.Permission) whatsapp.Permission,
 ) (was, is whatsapp.Permission, err error) {
-	err = db.write(ctx, opPermission, func(ctx context.Context, tx *sql.Conn) error {
+	err = db.write(ctx, opPermission, func(ctx context.Context, tx *session) error {
 		key, err := db.veil.link(ctx, tx, number, bare(who), seen)
 		if err != nil {
 			return err
@@ -95,7 +95,7 @@ func (db *DB) TakeRequest(
 		return is, fmt.Errorf("store %s: %w", opPermission, ErrFull)
 	}
 	var refusal error
-	err = db.write(ctx, opPermission, func(ctx context.Context, tx *sql.Conn) error {
+	err = db.write(ctx, opPermission, func(ctx context.Context, tx *session) error {
 		key, err := db.veil.link(ctx, tx, number, bare(who), time.Time{}) // who is meant is no news of who is who
 		if err != nil {
 			return err
@@ -136,7 +136,7 @@ func readPermission(ctx context.Context, tx queryer, number, key string) (p what
 	return p, true, nil
 }
 
-func writePermission(ctx context.Context, tx *sql.Conn, number, key string, p whatsapp.Permission) error {
+func writePermission(ctx context.Context, tx *session, number, key string, p whatsapp.Permission) error {
 	text, err := json.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("encode permission: %w", err)
@@ -147,7 +147,7 @@ func writePermission(ctx context.Context, tx *sql.Conn, number, key string, p wh
 	return err
 }
 
-func isDone(ctx context.Context, tx *sql.Conn, eventKey string) (done bool, err error) {
+func isDone(ctx context.Context, tx *session, eventKey string) (done bool, err error) {
 	if eventKey == "" {
 		return false, nil
 	}

@@ -296,7 +296,7 @@ func TestMigrationFromVersion1(t *testing.T) {
 func TestDamagedPermission(t *testing.T) {
 	db := open(t, t.TempDir())
 	apply(t, db, support, byID, granted)
-	must(t, db.write(t.Context(), opPing, func(ctx context.Context, tx *sql.Conn) error {
+	must(t, db.write(t.Context(), opPing, func(ctx context.Context, tx *session) error {
 		_, err := tx.ExecContext(ctx, `UPDATE permissions SET permission = '{"said":"x"}'`)
 		return err
 	}))

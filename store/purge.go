@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +25,7 @@ func (db *DB) Purge(ctx context.Context, journalBefore, recordsBefore time.Time)
 		{`DELETE FROM records WHERE id IN (SELECT id FROM records WHERE ended_at < ? LIMIT ?)`, recordsBefore},
 	} {
 		for gone := int64(purgeChunk); gone == purgeChunk; {
-			err := db.write(ctx, opPurge, func(ctx context.Context, tx *sql.Conn) error {
+			err := db.write(ctx, opPurge, func(ctx context.Context, tx *session) error {
 				res, err := tx.ExecContext(ctx, p.query, millis(p.before), purgeChunk)
 				if err != nil {
 					return err
@@ -39,7 +38,7 @@ func (db *DB) Purge(ctx context.Context, journalBefore, recordsBefore time.Time)
 			}
 		}
 	}
-	err := db.alone(ctx, opPurge, func(ctx context.Context, _ *sql.Conn) error { return db.countTraces(ctx) })
+	err := db.alone(ctx, opPurge, func(ctx context.Context, _ *session) error { return db.countTraces(ctx) })
 	if err != nil {
 		return err
 	}
@@ -49,12 +48,12 @@ func (db *DB) Purge(ctx context.Context, journalBefore, recordsBefore time.Time)
 // purgeLedger forgets the customers of whom nothing was heard since before, and
 // nothing counts any more.
 func (db *DB) purgeLedger(ctx context.Context, before, now time.Time) error {
-	for _, step := range []func(ctx context.Context, tx *sql.Conn, from place, before, now time.Time) (next place, more bool, err error){
+	for _, step := range []func(ctx context.Context, tx *session, from place, before, now time.Time) (next place, more bool, err error){
 		purgePermissions, db.veil.purgeIdentities,
 	} {
 		var from place
 		for more := true; more; {
-			err := db.write(ctx, opPurge, func(ctx context.Context, tx *sql.Conn) (err error) {
+			err := db.write(ctx, opPurge, func(ctx context.Context, tx *session) (err error) {
 				var next place
 				if next, more, err = step(ctx, tx, from, before, now); err == nil {
 					from = next
@@ -72,7 +71,7 @@ func (db *DB) purgeLedger(ctx context.Context, before, now time.Time) error {
 // place is how far a purge has come: a row of the ledger.
 type place struct{ number, name string }
 
-func purgePermissions(ctx context.Context, tx *sql.Conn, from place, before, now time.Time) (next place, more bool, err error) {
+func purgePermissions(ctx context.Context, tx *session, from place, before, now time.Time) (next place, more bool, err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT number, user, changed_at, permission FROM permissions
 		WHERE (number, user) > (?, ?) ORDER BY number, user LIMIT ?`, from.number, from.name, purgeChunk)
 	if err != nil {
@@ -110,7 +109,7 @@ func purgePermissions(ctx context.Context, tx *sql.Conn, from place, before, now
 }
 
 // purgeIdentities forgets who is who where the ledger knows neither.
-func (v veil) purgeIdentities(ctx context.Context, tx *sql.Conn, from place, before, _ time.Time) (next place, more bool, err error) {
+func (v veil) purgeIdentities(ctx context.Context, tx *session, from place, before, _ time.Time) (next place, more bool, err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT number, bsuid FROM identities
 		WHERE (number, bsuid) > (?, ?) AND seen_at < ? ORDER BY number, bsuid LIMIT ?`, from.number, from.name, millis(before), purgeChunk)
 	if err != nil {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -87,7 +86,7 @@ func (r Record) MarshalJSON() ([]byte, error) {
 	}{plain(r), stamp(r.StartedAt), stamp(r.RingingAt), stamp(r.AnsweredAt), stamp(r.EndedAt)})
 }
 
-func insertRecord(ctx context.Context, tx *sql.Conn, r Record) error {
+func insertRecord(ctx context.Context, tx *session, r Record) error {
 	body, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("encode record: %w", err)

@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +41,7 @@ func (db *DB) fileScrub(ctx context.Context, texts []string) (clean bool, err er
 	if st, err := db.raw.Stat(); err != nil || st.Size() > maxVacuum {
 		return false, err
 	}
-	err = db.alone(ctx, opErase, func(ctx context.Context, conn *sql.Conn) error {
+	err = db.alone(ctx, opErase, func(ctx context.Context, conn *session) error {
 		if _, err := conn.ExecContext(ctx, `VACUUM`); err != nil {
 			return fmt.Errorf("rebuild database: %w", err)
 		}
@@ -56,7 +55,7 @@ func (db *DB) fileScrub(ctx context.Context, texts []string) (clean bool, err er
 }
 
 // truncate leaves an empty log.
-func (db *DB) truncate(ctx context.Context, conn *sql.Conn) error {
+func (db *DB) truncate(ctx context.Context, conn *session) error {
 	db.folding.Lock()
 	defer db.folding.Unlock()
 	var busy, pages, folded int

@@ -67,9 +67,9 @@ type DB struct {
 	reserve reserve
 	veil    veil
 	readers *sql.DB
-	writers *sql.DB   // one connection, used by the writer goroutine alone
-	conn    *sql.Conn // that connection
-	raw     *os.File  // the database, to look for traces in it
+	writers *sql.DB  // one connection, used by the writer goroutine alone
+	conn    *session // that connection
+	raw     *os.File // the database, to look for traces in it
 
 	traces     atomic.Int64 // bytes of all of them, about
 	mostTraces int64
@@ -132,13 +132,15 @@ func (db *DB) open(ctx context.Context) error {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
 	db.writers.SetMaxOpenConns(1)
-	if db.conn, err = db.writers.Conn(ctx); err != nil {
+	conn, err := db.writers.Conn(ctx)
+	if err != nil {
 		return fmt.Errorf("open %s: %w", path, damaged(err))
 	}
-	if err := check(ctx, db.conn); err != nil {
+	db.conn = newSession(conn)
+	if err := check(ctx, conn); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if err := migrate(ctx, db.conn); err != nil {
+	if err := migrate(ctx, conn); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if db.veil, err = openVeil(ctx, db.conn); err != nil {
@@ -228,7 +230,7 @@ func (db *DB) Ping(ctx context.Context) error {
 	if err := db.refill(); err != nil {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
-	return db.write(ctx, opPing, func(ctx context.Context, tx *sql.Conn) error {
+	return db.write(ctx, opPing, func(ctx context.Context, tx *session) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO pings (id, at) VALUES (1, ?)
 			ON CONFLICT (id) DO UPDATE SET at = excluded.at`, millis(time.Now()))
 		return err

@@ -21,7 +21,7 @@ type Stray struct {
 // time for which strays are of use.
 const maxStrays = 50_000
 
-func insertStray(ctx context.Context, tx *sql.Conn, tag string, r Record) error {
+func insertStray(ctx context.Context, tx *session, tag string, r Record) error {
 	if tag == "" {
 		return nil
 	}
@@ -67,7 +67,7 @@ func (db *DB) strays(ctx context.Context, since time.Time) ([]Stray, error) {
 // whose record is not written yet is named likewise. A tag that names neither, or
 // has done so before, changes nothing; found says which it was.
 func (db *DB) Found(ctx context.Context, tag, wacid string, owed []Debt) (found bool, err error) {
-	err = db.write(ctx, opStray, func(ctx context.Context, tx *sql.Conn) error {
+	err = db.write(ctx, opStray, func(ctx context.Context, tx *session) error {
 		if found, err = nameStray(ctx, tx, tag, wacid); err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (db *DB) Found(ctx context.Context, tag, wacid string, owed []Debt) (found 
 	return found && err == nil, err
 }
 
-func nameStray(ctx context.Context, tx *sql.Conn, tag, wacid string) (bool, error) {
+func nameStray(ctx context.Context, tx *session, tag, wacid string) (bool, error) {
 	var call string
 	err := tx.QueryRowContext(ctx, `DELETE FROM strays WHERE tag = ? AND tag <> '' RETURNING call_id`, tag).Scan(&call)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -105,7 +105,7 @@ func nameStray(ctx context.Context, tx *sql.Conn, tag, wacid string) (bool, erro
 
 // PurgeStrays forgets the strays of before a time.
 func (db *DB) PurgeStrays(ctx context.Context, before time.Time) error {
-	return db.write(ctx, opPurge, func(ctx context.Context, tx *sql.Conn) error {
+	return db.write(ctx, opPurge, func(ctx context.Context, tx *session) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM strays WHERE since < ?`, millis(before))
 		return err
 	})

@@ -30,7 +30,7 @@ func (db *DB) SaveTrace(ctx context.Context, t Trace) error {
 		return fmt.Errorf("store %s: %w", opTrace, ErrFull)
 	}
 	var grown int64
-	err := db.write(ctx, opTrace, func(ctx context.Context, tx *sql.Conn) error {
+	err := db.write(ctx, opTrace, func(ctx context.Context, tx *session) error {
 		grown = int64(len(t.Body))
 		_, err := tx.ExecContext(ctx, `INSERT INTO traces (id, ended_at, user, user_id, bytes, trace) VALUES (?, ?, ?, ?, ?, ?)
 			ON CONFLICT (id) DO UPDATE SET trace = excluded.trace, bytes = excluded.bytes`,
@@ -49,7 +49,7 @@ func (db *DB) SaveTrace(ctx context.Context, t Trace) error {
 }
 
 // dropTraces makes room of at least so many bytes, the oldest first.
-func dropTraces(ctx context.Context, tx *sql.Conn, room int64) (freed int64, err error) {
+func dropTraces(ctx context.Context, tx *session, room int64) (freed int64, err error) {
 	var last struct {
 		at int64
 		id string
@@ -95,7 +95,7 @@ func (db *DB) Trace(ctx context.Context, callID string) ([]byte, error) {
 }
 
 // eraseTraces forgets the messages of the person's calls, and says of how many.
-func (p *person) eraseTraces(ctx context.Context, tx *sql.Conn) (n int, err error) {
+func (p *person) eraseTraces(ctx context.Context, tx *session) (n int, err error) {
 	var gone []string
 	for _, name := range slices.Concat(p.numbers, p.ids) {
 		err := each(ctx, tx, tracesOfPerson, func(scan func(...any) error) error {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 )
 
 // Turn passes an empty wish through the writer and returns when the writer has
@@ -10,7 +9,7 @@ import (
 // no more; a full disk or a damaged file does not stop the writer.
 func (db *DB) Turn(ctx context.Context) error {
 	return db.submit(ctx, &write{
-		do:    func(context.Context, *sql.Conn) error { return nil },
+		do:    func(context.Context, *session) error { return nil },
 		alone: true,
 		done:  make(chan struct{}),
 	})

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"testing"
 	"time"
@@ -15,14 +14,14 @@ func TestTurn(t *testing.T) {
 	if err := db.Turn(t.Context()); err != nil {
 		t.Fatalf("at rest: %v", err)
 	}
-	err := db.write(t.Context(), opPing, func(context.Context, *sql.Conn) error { return errors.New("refused") })
+	err := db.write(t.Context(), opPing, func(context.Context, *session) error { return errors.New("refused") })
 	if err == nil || db.Turn(t.Context()) != nil {
 		t.Error("after a write that failed: no sign of life")
 	}
 
 	begun, goOn, written := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
-		written <- db.write(t.Context(), opPing, func(context.Context, *sql.Conn) error {
+		written <- db.write(t.Context(), opPing, func(context.Context, *session) error {
 			close(begun)
 			<-goOn
 			return nil

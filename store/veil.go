@@ -21,7 +21,7 @@ type veil struct{ key []byte }
 // veiled marks the names that are none.
 const veiled = "#"
 
-func openVeil(ctx context.Context, conn *sql.Conn) (veil, error) {
+func openVeil(ctx context.Context, conn *session) (veil, error) {
 	var v veil
 	if _, err := conn.ExecContext(ctx, `INSERT OR IGNORE INTO keys (name, key) VALUES ('veil', ?)`, []byte(rand.Text())); err != nil {
 		return v, fmt.Errorf("make key: %w", err)

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,7 +25,7 @@ const (
 // write is one wish of a caller. do may run twice, after the disk was full, and
 // must then give the same result.
 type write struct {
-	do    func(ctx context.Context, tx *sql.Conn) error
+	do    func(ctx context.Context, tx *session) error
 	alone bool        // do runs outside of any transaction
 	taken atomic.Bool // by the writer, or by a caller that does not want it any more
 	err   error
@@ -36,12 +35,12 @@ type write struct {
 // write hands do to the writer and waits until it is on disk. When ctx ends
 // before the writer has taken it, it does not happen; after that its result is
 // waited for, so that an error always means: not on disk.
-func (db *DB) write(ctx context.Context, o op, do func(ctx context.Context, tx *sql.Conn) error) error {
+func (db *DB) write(ctx context.Context, o op, do func(ctx context.Context, tx *session) error) error {
 	return db.timed(ctx, o, &write{do: do, done: make(chan struct{})})
 }
 
 // alone runs do between two commits, outside of a transaction.
-func (db *DB) alone(ctx context.Context, o op, do func(ctx context.Context, conn *sql.Conn) error) error {
+func (db *DB) alone(ctx context.Context, o op, do func(ctx context.Context, conn *session) error) error {
 	return db.timed(ctx, o, &write{do: do, alone: true, done: make(chan struct{})})
 }
 

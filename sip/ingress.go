@@ -38,7 +38,7 @@ func (s *Server) incomingCall(t *trunk, m *message, tx *serverTx, instead *Repla
 	s.traces.opened(m, c.trace)
 	tx.owner.Store(c)
 	s.remember(c)
-	tx.answer(100)
+	tx.trying()
 	c.begun.Store(true)
 	if !s.spawn(func() { c.serve(m, instead) }) {
 		c.inbox.close()

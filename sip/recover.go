@@ -14,7 +14,7 @@ const lostSeq = 1000
 
 // Recover ends at the far end what a crash left behind: CANCEL for an INVITE
 // that may be open, ACK and BYE for an answer that comes late, BYE for a
-// dialog. It returns nil once the far end has confirmed that nothing is left,
+// dialog, and before it a refusal where the far end may still wait for an answer. It returns nil once the far end has confirmed that nothing is left,
 // and an error when it did not within 64·T1 or ctx ended first; it may then be
 // called again. It needs no Serve, but the same listeners as before the crash.
 func (s *Server) Recover(ctx context.Context, state []byte, r Reason) error {
@@ -29,14 +29,62 @@ func (s *Server) Recover(ctx context.Context, state []byte, r Reason) error {
 	if t == nil {
 		return fmt.Errorf("recover call: %w: %s", ErrUnknownTrunk, st.Trunk)
 	}
-	if st.Dialog != nil {
-		return s.endDialog(ctx, t, st.Dialog, r)
+	if st.Dialog == nil {
+		return s.endInvite(ctx, t, st, r)
 	}
-	return s.endInvite(ctx, t, st, r)
+	refused := s.refuseLost(t, st, r)
+	status, err := s.endDialog(ctx, t, st.Dialog, r)
+	if refused != nil && err == nil && status < 300 { // it had our 200
+		refused.end()
+	}
+	return err
 }
 
-// endDialog sends BYE and waits for its answer.
-func (s *Server) endDialog(ctx context.Context, t *trunk, d *dialog, r Reason) error {
+// refuseLost refuses an INVITE that the dead process had not answered, or not as
+// far as is known: who has our 200 does not listen any more. 480 is right
+// whether or not the far end was told that it rings.
+func (s *Server) refuseLost(t *trunk, st durable, r Reason) *serverTx {
+	d := st.Dialog
+	if st.Asked == nil || !t.allows(d.Peer.Addr()) {
+		return nil
+	}
+	m := &message{method: "INVITE", uri: st.Asked.URI}
+	for _, via := range st.Asked.Via {
+		m.add("Via", via)
+	}
+	m.add("From", d.Remote)
+	m.add("To", d.Local)
+	m.add("Call-ID", d.CallID)
+	m.add("CSeq", utoa(st.Asked.CSeq)+" INVITE")
+	to := endpoint{proto: d.Proto, addr: d.Peer}
+	if to.proto != "udp" { // its connection is gone (RFC 3261 section 18.2.2)
+		v, ok := parseVia(m.get("Via"))
+		if !ok {
+			return nil
+		}
+		to.addr = addrPort(to.addr.Addr(), v.port)
+		if v.port == 0 {
+			to.addr = addrPort(to.addr.Addr(), portOf(to.proto))
+		}
+	}
+	s.mu.Lock()
+	known := s.servers[serverKey(m, m.method)] != nil // tried before
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	tx := s.newServerTx(m, s.flowTo(t, to))
+	if tx == nil {
+		return nil
+	}
+	answer := response(m, 480, "", tx.fl)
+	answer.addReason(r)
+	tx.respond(answer)
+	return tx
+}
+
+// endDialog sends BYE and returns how it was answered.
+func (s *Server) endDialog(ctx context.Context, t *trunk, d *dialog, r Reason) (status int, err error) {
 	d.LocalSeq += lostSeq
 	bye := d.request("BYE", d.LocalSeq)
 	bye.addReason(r)
@@ -52,22 +100,22 @@ func (s *Server) endDialog(ctx context.Context, t *trunk, d *dialog, r Reason) e
 	for {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("recover call: %w", ctx.Err())
+			return 0, fmt.Errorf("recover call: %w", ctx.Err())
 		case <-s.ctx.Done():
-			return ErrClosed
+			return 0, ErrClosed
 		case <-done.wake:
 		}
 		for _, in := range done.take() {
 			answer, _ := in.(gotBye)
 			switch {
 			case answer.err != nil:
-				return fmt.Errorf("recover call: %w", answer.err)
+				return 0, fmt.Errorf("recover call: %w", answer.err)
 			case answer.m.status < 200:
 				continue
 			}
 			creds, _, challenged := t.authorize(answer.m, "BYE", bye.uri)
 			if !challenged || authorized {
-				return nil
+				return answer.m.status, nil
 			}
 			authorized = true
 			d.LocalSeq++
@@ -155,7 +203,8 @@ func (s *Server) endLate(ctx context.Context, t *trunk, m *message, r Reason) er
 	}
 	s.firstStray(d.CallID + "|" + d.remoteTag()) // its repeats get an ACK only
 	d.LocalSeq -= lostSeq - 1                    // endDialog moves on by lostSeq
-	return s.endDialog(ctx, t, d, r)
+	_, err := s.endDialog(ctx, t, d, r)
+	return err
 }
 
 // invite is what the n-th attempt's INVITE was, as far as a CANCEL and an ACK

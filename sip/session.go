@@ -124,6 +124,14 @@ type durable struct {
 	CallID  string   `json:"call_id"`
 	Routes  []string `json:"routes,omitempty"`
 	Dialog  *dialog  `json:"dialog,omitempty"`
+	Asked   *asked   `json:"asked,omitempty"`
+}
+
+// asked is an INVITE of the far end's that may still wait for its final answer.
+type asked struct {
+	URI  string   `json:"uri"`
+	Via  []string `json:"via"`
+	CSeq uint32   `json:"cseq"`
 }
 
 const stateVersion = 1
@@ -161,6 +169,9 @@ func (c *Session) saveDialog() {
 	d := *c.dialog
 	c.state = durable{
 		Version: stateVersion, Trunk: c.trunk.cfg.Name, Proto: d.Proto, Addr: d.Peer.String(), CallID: d.CallID, Dialog: &d,
+	}
+	if c.phase == phaseOffered && c.uas != nil {
+		c.state.Asked = &asked{URI: c.uas.req.uri, Via: c.uas.req.all("Via"), CSeq: c.uas.seq()}
 	}
 }
 

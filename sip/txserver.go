@@ -24,6 +24,7 @@ type serverTx struct {
 	interval time.Duration
 	again    *time.Timer // timer G
 	limit    *time.Timer // timers H, I, J and L
+	soon     *time.Timer // until 100
 }
 
 // serverKey names the transaction of a request (RFC 3261 section 17.2.3). An
@@ -68,16 +69,38 @@ func mergeKey(m *message) string {
 	return tag(m.get("From")) + "|" + m.get("Call-ID") + "|" + m.get("CSeq")
 }
 
-// respond sends an answer and remembers it for repeats of the request.
-func (tx *serverTx) respond(m *message) {
-	data := m.bytes()
+// trying sends 100 unless something else is answered in time (RFC 3261 section
+// 17.2.1). Before it the far end still repeats its INVITE, and a process that
+// takes over from one that died hears of the call.
+func (tx *serverTx) trying() {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
-	if tx.state == txCompleted || tx.state == txGone {
-		return
+	tx.soon = time.AfterFunc(tx.s.tm.trying, func() {
+		defer tx.s.guard()
+		m := response(tx.req, 100, tx.tag, tx.fl)
+		tx.mu.Lock()
+		defer tx.mu.Unlock()
+		if tx.last == nil && tx.state != txGone {
+			tx.send(m)
+		}
+	})
+}
+
+// respond sends an answer and remembers it for repeats of the request.
+func (tx *serverTx) respond(m *message) {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.state != txCompleted && tx.state != txGone {
+		tx.send(m)
 	}
-	tx.last = data
-	tx.fl.send(data, nil)
+}
+
+func (tx *serverTx) send(m *message) {
+	if tx.soon != nil {
+		tx.soon.Stop()
+	}
+	tx.last = m.bytes()
+	tx.fl.send(tx.last, nil)
 	limit := tx.s.tm.limit()
 	switch {
 	case m.status < 200:
@@ -158,7 +181,7 @@ func (tx *serverTx) seq() uint32 {
 func (tx *serverTx) end() {
 	tx.mu.Lock()
 	tx.state = txGone
-	for _, t := range []*time.Timer{tx.again, tx.limit} {
+	for _, t := range []*time.Timer{tx.again, tx.limit, tx.soon} {
 		if t != nil {
 			t.Stop()
 		}

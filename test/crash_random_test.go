@@ -289,13 +289,9 @@ func (w *wreck) orphans(ctx context.Context) (calls, dialogs []string) {
 	open := w.pbx.Open()
 	for _, c := range w.pbx.Calls() {
 		i := slices.IndexFunc(open, func(d faketrunk.Dialog) bool { return d.CallID == c.ID() })
-		switch {
-		case i < 0, own[c.Invite().Get("X-WA-Call")], own[userOf(c.Invite().URI)]:
-			continue
-		case !c.Is(faketrunk.Rung) && c.Invite().Get("X-WA-Call") == "":
-			continue // an agent who heard 100 at most: nothing came to be but that, and the PBX's own limit ends it
+		if i >= 0 && !own[c.Invite().Get("X-WA-Call")] && !own[userOf(c.Invite().URI)] {
+			dialogs = append(dialogs, c.ID())
 		}
-		dialogs = append(dialogs, c.ID())
 	}
 	return calls, dialogs
 }

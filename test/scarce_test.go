@@ -224,6 +224,22 @@ func (d *daemon) files() int {
 	return len(open)
 }
 
+// opened are what the open files of the running process are, the number of each.
+func (d *daemon) opened() map[string]int {
+	d.t.Helper()
+	dir := fmt.Sprintf("/proc/%d/fd", d.cmd.Process.Pid)
+	open, err := os.ReadDir(dir)
+	must(d.t, err)
+	kinds := map[string]int{}
+	for _, f := range open {
+		if target, err := os.Readlink(filepath.Join(dir, f.Name())); err == nil {
+			kind, _, _ := strings.Cut(target, ":[")
+			kinds[kind]++
+		}
+	}
+	return kinds
+}
+
 // mayOpen changes how many files the running process may have open.
 func (d *daemon) mayOpen(ctx context.Context, files int) {
 	d.t.Helper()

@@ -72,9 +72,10 @@ func callMetrics(abandoned float64) []string {
 // stillThere is what metrics say that there still is.
 func stillThere(t *testing.T, r *rig.Rig, names []string) map[string]float64 {
 	t.Helper()
+	value := metrics(t, r)
 	left := map[string]float64{}
 	for _, name := range names {
-		if n := metric(t, r, name); n != 0 {
+		if n := value(name); n != 0 {
 			left[name] = n
 		}
 	}
@@ -87,7 +88,7 @@ func wantAtRest(t *testing.T, r *rig.Rig) {
 	t.Helper()
 	names := callMetrics(metric(t, r, "wagate_calls_abandoned_total"))
 	limit := time.After(restLimit)
-	poll := time.NewTicker(20 * time.Millisecond)
+	poll := time.NewTicker(100 * time.Millisecond)
 	defer poll.Stop()
 	for left := stillThere(t, r, names); len(left) > 0; left = stillThere(t, r, names) {
 		select {
@@ -110,28 +111,35 @@ func wantAtRest(t *testing.T, r *rig.Rig) {
 // metric adds up a metric over the label pairs that are given.
 func metric(t *testing.T, r *rig.Rig, name string, labels ...string) float64 {
 	t.Helper()
+	return metrics(t, r)(name, labels...)
+}
+
+// metrics are all of them at one time; each is read as metric does.
+func metrics(t *testing.T, r *rig.Rig) func(name string, labels ...string) float64 {
+	t.Helper()
 	families, err := r.Registry.Gather()
 	must(t, err)
-	sum := 0.0
-	for _, f := range families {
-		if f.GetName() != name {
-			continue
+	return func(name string, labels ...string) (sum float64) {
+		for _, f := range families {
+			if f.GetName() != name {
+				continue
+			}
+			for _, m := range f.GetMetric() {
+				has := map[string]string{}
+				for _, l := range m.GetLabel() {
+					has[l.GetName()] = l.GetValue()
+				}
+				fits := true
+				for i := 0; i+1 < len(labels); i += 2 {
+					fits = fits && has[labels[i]] == labels[i+1]
+				}
+				if fits {
+					sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+				}
+			}
 		}
-		for _, m := range f.GetMetric() {
-			has := map[string]string{}
-			for _, l := range m.GetLabel() {
-				has[l.GetName()] = l.GetValue()
-			}
-			fits := true
-			for i := 0; i+1 < len(labels); i += 2 {
-				fits = fits && has[labels[i]] == labels[i+1]
-			}
-			if fits {
-				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
-			}
-		}
+		return sum
 	}
-	return sum
 }
 
 // awaitMetric waits until a metric has at least that value.

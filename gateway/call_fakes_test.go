@@ -285,6 +285,7 @@ func (s fakeSocket) Reoffer(sdp []byte) ([]byte, error) {
 type fakeCaller struct{ *ledger }
 
 func (c fakeCaller) State() []byte                   { return []byte("caller") }
+func (c fakeCaller) Noted()                          {}
 func (c fakeCaller) Ring()                           { c.write("180") }
 func (c fakeCaller) Progress([]byte)                 { c.write("183") }
 func (c fakeCaller) Answer([]byte)                   { c.write("200") }

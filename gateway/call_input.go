@@ -225,5 +225,9 @@ func (c *Call) saveIngress(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	return c.env.book.SaveDialog(ctx, c.id, store.Dialog{Trunk: c.order.trunk, To: c.order.dialed, State: leg.session.State()})
+	err := c.env.book.SaveDialog(ctx, c.id, store.Dialog{Trunk: c.order.trunk, To: c.order.dialed, State: leg.session.State()})
+	if err == nil {
+		leg.session.Noted()
+	}
+	return err
 }

@@ -32,6 +32,7 @@ type callerLeg struct {
 type incoming interface {
 	referrer
 	State() []byte
+	Noted()
 	Ring()
 	Progress(sdp []byte)
 	Answer(sdp []byte)

@@ -74,6 +74,7 @@ type tanglePhone struct {
 }
 
 func (p *tanglePhone) State() []byte               { return []byte("caller") }
+func (p *tanglePhone) Noted()                      {}
 func (p *tanglePhone) Ring()                       {}
 func (p *tanglePhone) Progress([]byte)             {}
 func (p *tanglePhone) Abandon()                    {}

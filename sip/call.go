@@ -115,6 +115,7 @@ type Handling struct {
 type timing struct {
 	t1, t2, t4  time.Duration // RFC 3261 17.1.1.1
 	trying      time.Duration // an INVITE of theirs that we have not answered: 100 (RFC 3261 17.2.1)
+	noting      time.Duration // so much more where it is not on disk yet; both are less than T1
 	silent      time.Duration // an INVITE without any answer
 	spare       time.Duration // the same where somebody else could be asked
 	probe       time.Duration // an OPTIONS of ours without any answer
@@ -136,7 +137,7 @@ type timing struct {
 func defaultTiming() timing {
 	return timing{
 		t1: 500 * time.Millisecond, t2: 4 * time.Second, t4: 5 * time.Second,
-		trying: 150 * time.Millisecond,
+		trying: 150 * time.Millisecond, noting: 300 * time.Millisecond,
 		silent: 4 * time.Second, spare: 1500 * time.Millisecond, probe: 4 * time.Second, dead: 45 * time.Second,
 		resolve: 30 * time.Second, ring: time.Minute, refer: subscription,
 		first: 5 * time.Second, idle: 2 * time.Minute, handshake: 5 * time.Second, keepalive: 30 * time.Second, pong: 10 * time.Second,

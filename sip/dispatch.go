@@ -124,6 +124,10 @@ func (s *Server) takeCancel(m *message, tx *serverTx, fl flow) {
 	if tx != nil {
 		c = tx.owner.Load()
 	}
+	if t := s.acl.Load().any(fl.remote.Addr()); tx != nil && c == nil && t != nil && t.admits(fl) { // refused already
+		replyFlow(m, fl).send(response(m, 200, tx.tag, fl).bytes(), nil)
+		return
+	}
 	if c == nil || !c.trunk.admits(fl) {
 		s.refuse(m, fl, &fault{status: 481, label: "dialog"})
 		return
@@ -223,6 +227,11 @@ func (s *Server) takeInvite(m *message, fl flow) {
 	switch {
 	case merged:
 		s.refuse(m, fl, &fault{status: 482, label: "merged"})
+		return
+	case !ready && fl.proto() == "udp" && !s.draining.Load():
+		// Its sender repeats it: perhaps it is one that an earlier process did not
+		// answer, and that this one will have refused, or can take.
+		s.metrics.reject("starting")
 		return
 	case s.draining.Load() || !s.serving.Load() || !ready:
 		s.refuse(m, fl, s.leaving())

@@ -18,7 +18,7 @@ const (
 // reasons is the closed set of why something was not taken.
 var reasons = []string{
 	"source", "rate", "connections", "handshake", "plain", "read", "size", "malformed", "version", "method", "scheme", "hops", "require",
-	"content", "merged", "dialog", "cseq", "stray", "draining", "overload", "panic",
+	"content", "merged", "dialog", "cseq", "stray", "starting", "draining", "overload", "panic",
 	"unauthenticated", "credentials", "nonce", "loop", "interval",
 }
 

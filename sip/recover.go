@@ -32,55 +32,15 @@ func (s *Server) Recover(ctx context.Context, state []byte, r Reason) error {
 	if st.Dialog == nil {
 		return s.endInvite(ctx, t, st, r)
 	}
-	refused := s.refuseLost(t, st, r)
+	refused, err := s.refuseLost(t, st, r)
+	if err != nil {
+		return err
+	}
 	status, err := s.endDialog(ctx, t, st.Dialog, r)
-	if refused != nil && err == nil && status < 300 { // it had our 200
-		refused.end()
+	if refused != nil && err == nil && status < 300 {
+		refused.fade()
 	}
 	return err
-}
-
-// refuseLost refuses an INVITE that the dead process had not answered, or not as
-// far as is known: who has our 200 does not listen any more. 480 is right
-// whether or not the far end was told that it rings.
-func (s *Server) refuseLost(t *trunk, st durable, r Reason) *serverTx {
-	d := st.Dialog
-	if st.Asked == nil || !t.allows(d.Peer.Addr()) {
-		return nil
-	}
-	m := &message{method: "INVITE", uri: st.Asked.URI}
-	for _, via := range st.Asked.Via {
-		m.add("Via", via)
-	}
-	m.add("From", d.Remote)
-	m.add("To", d.Local)
-	m.add("Call-ID", d.CallID)
-	m.add("CSeq", utoa(st.Asked.CSeq)+" INVITE")
-	to := endpoint{proto: d.Proto, addr: d.Peer}
-	if to.proto != "udp" { // its connection is gone (RFC 3261 section 18.2.2)
-		v, ok := parseVia(m.get("Via"))
-		if !ok {
-			return nil
-		}
-		to.addr = addrPort(to.addr.Addr(), v.port)
-		if v.port == 0 {
-			to.addr = addrPort(to.addr.Addr(), portOf(to.proto))
-		}
-	}
-	s.mu.Lock()
-	known := s.servers[serverKey(m, m.method)] != nil // tried before
-	s.mu.Unlock()
-	if known {
-		return nil
-	}
-	tx := s.newServerTx(m, s.flowTo(t, to))
-	if tx == nil {
-		return nil
-	}
-	answer := response(m, 480, "", tx.fl)
-	answer.addReason(r)
-	tx.respond(answer)
-	return tx
 }
 
 // endDialog sends BYE and returns how it was answered.

@@ -162,6 +162,7 @@ func TestRepeats(t *testing.T) {
 			invite := r.callFrom(d)
 			r.send(invite)
 			call := <-d.calls
+			call.Noted()
 			r.after(100*time.Millisecond, "")
 			r.send(invite)
 			r.after(time.Second, "0.05 100")
@@ -171,6 +172,22 @@ func TestRepeats(t *testing.T) {
 			r.after(time.Second, "0 180")
 			r.send(invite)
 			r.after(time.Second, "0 180")
+		})
+	})
+	t.Run("nothing to answer, and not on disk", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := recorded(t)
+			d := deskOf(t, r.s, newPeerOn(t, r.conn.Net().Open(netip.MustParseAddrPort("127.0.0.1:5072"))))
+			r.send(r.callFrom(d))
+			call := <-d.calls
+			r.after(300*time.Millisecond, "")
+			call.Noted()
+			r.after(time.Second, "0 100")
+			r.send(r.callFrom(d))
+			call = <-d.calls
+			r.after(time.Second, "0.45 100") // before it is repeated
+			call.Noted()
+			r.after(time.Second, "")
 		})
 	})
 	t.Run("G and H: a refusal of ours", func(t *testing.T) {

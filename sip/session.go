@@ -3,6 +3,7 @@ package sip
 import (
 	"encoding/json"
 	"log/slog"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -129,9 +130,10 @@ type durable struct {
 
 // asked is an INVITE of the far end's that may still wait for its final answer.
 type asked struct {
-	URI  string   `json:"uri"`
-	Via  []string `json:"via"`
-	CSeq uint32   `json:"cseq"`
+	URI   string         `json:"uri"`
+	Via   []string       `json:"via"`
+	CSeq  uint32         `json:"cseq"`
+	Local netip.AddrPort `json:"local,omitzero"` // the socket of ours that it came to; over UDP
 }
 
 const stateVersion = 1
@@ -172,6 +174,9 @@ func (c *Session) saveDialog() {
 	}
 	if c.phase == phaseOffered && c.uas != nil {
 		c.state.Asked = &asked{URI: c.uas.req.uri, Via: c.uas.req.all("Via"), CSeq: c.uas.seq()}
+		if sock := c.uas.fl.sock; sock != nil {
+			c.state.Asked.Local = sock.local
+		}
 	}
 }
 
@@ -187,6 +192,14 @@ func (c *Session) Cancel(r Reason) { c.do(doCancel{r}) }
 // between our answer and its ACK it waits for the ACK (RFC 3261 section 15).
 // ByeDone follows, unless Hungup came first and ended the Session.
 func (c *Session) Bye(r Reason) { c.do(doBye{r}) }
+
+// Noted says that the owner of an incoming call has written it down: 100 may be
+// sent.
+func (c *Session) Noted() {
+	if c.uas != nil {
+		c.uas.note()
+	}
+}
 
 // Ring says that the called phone rings: 180, repeated while it does.
 func (c *Session) Ring() { c.do(doRing{}) }

@@ -24,7 +24,10 @@ type serverTx struct {
 	interval time.Duration
 	again    *time.Timer // timer G
 	limit    *time.Timer // timers H, I, J and L
+	unsent   func(error) // what does not leave; nil: it is lost
 	soon     *time.Timer // until 100
+	waited   bool        // long enough for it
+	noted    bool        // the call is on disk
 }
 
 // serverKey names the transaction of a request (RFC 3261 section 17.2.3). An
@@ -70,20 +73,39 @@ func mergeKey(m *message) string {
 }
 
 // trying sends 100 unless something else is answered in time (RFC 3261 section
-// 17.2.1). Before it the far end still repeats its INVITE, and a process that
-// takes over from one that died hears of the call.
+// 17.2.1), and as a rule not before the owner has noted the call on disk: until
+// then the far end repeats its INVITE, and a process that takes over from one
+// that died hears of the call.
 func (tx *serverTx) trying() {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
 	tx.soon = time.AfterFunc(tx.s.tm.trying, func() {
 		defer tx.s.guard()
-		m := response(tx.req, 100, tx.tag, tx.fl)
 		tx.mu.Lock()
 		defer tx.mu.Unlock()
-		if tx.last == nil && tx.state != txGone {
-			tx.send(m)
+		if !tx.noted && !tx.waited && tx.last == nil {
+			tx.waited = true
+			tx.soon.Reset(tx.s.tm.noting)
+			return
 		}
+		tx.try()
 	})
+}
+
+// note says that the call is on disk.
+func (tx *serverTx) note() {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	tx.noted = true
+	if tx.waited {
+		tx.try()
+	}
+}
+
+func (tx *serverTx) try() {
+	if tx.last == nil && tx.state != txGone {
+		tx.send(response(tx.req, 100, tx.tag, tx.fl))
+	}
 }
 
 // respond sends an answer and remembers it for repeats of the request.
@@ -100,7 +122,7 @@ func (tx *serverTx) send(m *message) {
 		tx.soon.Stop()
 	}
 	tx.last = m.bytes()
-	tx.fl.send(tx.last, nil)
+	tx.fl.send(tx.last, tx.unsent)
 	limit := tx.s.tm.limit()
 	switch {
 	case m.status < 200:

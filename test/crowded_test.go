@@ -33,6 +33,7 @@ func TestCrowded(t *testing.T) {
 // worse, and afterwards all is as before.
 func crowded(t *testing.T, lasts time.Duration) {
 	t.Helper()
+	late := watchLateness(t)
 	const rate = crowdTimes * crowdRoom * int(time.Second) / int(crowdTalk) // calls a second
 	calls := rate * int(lasts/time.Second)
 	r, ctx := riggedFor(t, rig.Options{
@@ -65,7 +66,11 @@ func crowded(t *testing.T, lasts time.Duration) {
 	normal := time.Since(over)
 	must(t, last.Hangup(ctx))
 	hearing(ctx, t, customer, phone)
-	if all := customer.Report().Streams; len(all) != 1 || all[0].Missing > 0 || all[0].Jumps > 0 {
+	switch all := customer.Report().Streams; {
+	case len(all) == 1 && all[0].Missing == 0 && all[0].Jumps == 0:
+	case late.worst() > calmPause:
+		t.Logf("the machine was %v late: the customer who was there all the time heard %+v", late.worst(), all)
+	default:
 		t.Errorf("the customer who was there all the time heard %+v", all)
 	}
 	customer.HangUp()

@@ -3,6 +3,7 @@ package test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,7 +84,7 @@ func signalling(t *testing.T, seconds int) {
 			t.Errorf("an %s call ended as %s, want %s", rec.Direction, rec.Cause, want)
 		}
 	}
-	in, out, rung := setUpDelays(r, phones, offers)
+	in, out, rung := setUpDelays(r, phones, maps.Clone(offers))
 	if len(in)+len(out) != calls || len(rung) != len(out) {
 		t.Errorf("%d calls reached the PBX, %d Meta, and %d of these rang; want %d", len(in), len(out), len(rung), calls)
 	}
@@ -142,9 +143,10 @@ func setUpDelays(r *rig.Rig, phones map[string]*faketrunk.Call, offers map[strin
 			}
 		}
 	}
-	for _, m := range r.PBX.Requests("INVITE") {
+	for _, m := range r.PBX.Requests("INVITE") { // its repeats find nothing any more
 		if at, ok := offered[offers[m.Get("X-WA-Payload")]]; m.In && ok {
 			in = append(in, m.At.Sub(at))
+			delete(offers, m.Get("X-WA-Payload"))
 		}
 	}
 	for _, q := range r.Meta.Requests() {
@@ -152,13 +154,11 @@ func setUpDelays(r *rig.Rig, phones map[string]*faketrunk.Call, offers map[strin
 		if q.Action != "connect" || phone == nil {
 			continue
 		}
-		for _, m := range phone.Messages() {
-			switch {
-			case m.Method == "INVITE" && !m.In:
-				out = append(out, q.At.Sub(m.At))
-			case m.Status == 180 && m.In:
-				rung = append(rung, m.At.Sub(ringing[q.CallID]))
-			}
+		all := phone.Messages()
+		out = append(out, q.At.Sub(all[0].At)) // the first is the INVITE
+		i := slices.IndexFunc(all, func(m *faketrunk.Message) bool { return m.In && m.Status == 180 })
+		if at, ok := ringing[q.CallID]; ok && i >= 0 {
+			rung = append(rung, all[i].At.Sub(at))
 		}
 	}
 	return in, out, rung

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
 	"testing"
 	"time"
@@ -163,15 +164,30 @@ func records(ctx context.Context, t *testing.T, r *rig.Rig, want int) []store.Re
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
 	for {
-		var page struct{ Records []store.Record }
-		get(ctx, t, r, "/api/v1/records?limit=1000", &page)
-		if len(page.Records) >= want {
-			return page.Records
+		all := allRecords(ctx, t, r, "")
+		if len(all) >= want {
+			return all
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%d records of %d", len(page.Records), want)
+			t.Fatalf("%d records of %d", len(all), want)
 		case <-poll.C:
+		}
+	}
+}
+
+// allRecords reads them page by page; query begins with an ampersand.
+func allRecords(ctx context.Context, t *testing.T, r *rig.Rig, query string) (all []store.Record) {
+	t.Helper()
+	for cursor := ""; ; {
+		var page struct {
+			Records []store.Record
+			Next    string
+		}
+		get(ctx, t, r, "/api/v1/records?limit=1000"+query+"&cursor="+url.QueryEscape(cursor), &page)
+		all = append(all, page.Records...)
+		if cursor = page.Next; cursor == "" {
+			return all
 		}
 	}
 }

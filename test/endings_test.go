@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -311,18 +310,7 @@ func recordsSince(ctx context.Context, t *testing.T, r *rig.Rig, since time.Time
 	t.Helper()
 	var all []store.Record
 	eventually(ctx, t, fmt.Sprintf("%d records", want), func() bool {
-		all = nil
-		for cursor := ""; ; {
-			var page struct {
-				Records []store.Record
-				Next    string
-			}
-			get(ctx, t, r, "/api/v1/records?limit=1000&since="+since.UTC().Format(time.RFC3339)+"&cursor="+url.QueryEscape(cursor), &page)
-			all = append(all, page.Records...)
-			if cursor = page.Next; cursor == "" {
-				break
-			}
-		}
+		all = allRecords(ctx, t, r, "&since="+since.UTC().Format(time.RFC3339))
 		all = slices.DeleteFunc(all, func(rec store.Record) bool { return rec.EndedAt.Before(since) })
 		return len(all) >= want
 	})

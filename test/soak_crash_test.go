@@ -56,7 +56,7 @@ const idleLimit = 2 * time.Minute
 // abnormalEndings plays rounds with one gateway, some at once.
 func abnormalEndings(ctx context.Context, t *testing.T, p *progress, rounds int, end time.Time) {
 	t.Helper()
-	const atOnce = 3
+	const atOnce = 6
 	g := enter(ctx, t, endings(), atOnce)
 	g.rounds(ctx, t, 2) // warm
 	before := atRest(ctx, t, g.r)

@@ -3,7 +3,6 @@ package test
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,7 +43,9 @@ func signalling(t *testing.T, seconds int) {
 			c.Limits.Calls = 1000
 		},
 	}, time.Duration(seconds)*time.Second+4*patience)
-	r.PBX.Handle(func(*faketrunk.Message) faketrunk.Script {
+	m := &moments{invited: map[string]time.Time{}, offers: map[string]string{}, phones: map[string]alerted{}}
+	r.PBX.Handle(func(invite *faketrunk.Message) faketrunk.Script {
+		m.note(invite)
 		return faketrunk.Script{Status: 486, Answer: signallingRings, NoAudio: true}
 	})
 	agents := calls / 2
@@ -55,26 +56,16 @@ func signalling(t *testing.T, seconds int) {
 	r.Meta.Fail(fakemeta.Fault{Kind: fakemeta.LateReply, Delay: signallingGraph})
 
 	var running sync.WaitGroup
-	var mu sync.Mutex
-	phones := map[string]*faketrunk.Call{} // by the customer's number
-	offers := map[string]string{}          // Meta's id of a call, by its payload
 	pace := time.NewTicker(time.Second / signallingRate)
 	defer pace.Stop()
 	for i := range calls {
 		<-pace.C
 		running.Go(func() {
 			if i%2 == 0 {
-				id := customerRings(ctx, t, r, i)
-				mu.Lock()
-				defer mu.Unlock()
-				offers[strconv.Itoa(i)] = id
-				return
+				m.customerRings(ctx, t, r, i)
+			} else {
+				m.agentRings(ctx, t, r, signallingCustomer(i/2))
 			}
-			who := signallingCustomer(i / 2)
-			phone := agentRings(ctx, t, r, who)
-			mu.Lock()
-			defer mu.Unlock()
-			phones[who] = phone
 		})
 	}
 	running.Wait()
@@ -84,7 +75,7 @@ func signalling(t *testing.T, seconds int) {
 			t.Errorf("an %s call ended as %s, want %s", rec.Direction, rec.Cause, want)
 		}
 	}
-	in, out, rung := setUpDelays(r, phones, maps.Clone(offers))
+	in, out, rung := m.delays(r)
 	if len(in)+len(out) != calls || len(rung) != len(out) {
 		t.Errorf("%d calls reached the PBX, %d Meta, and %d of these rang; want %d", len(in), len(out), len(rung), calls)
 	}
@@ -94,24 +85,48 @@ func signalling(t *testing.T, seconds int) {
 
 func signallingCustomer(i int) string { return fmt.Sprintf("34620%06d", i) }
 
+// moments are when what reached the PBX and left it.
+type moments struct {
+	mu      sync.Mutex
+	invited map[string]time.Time // by payload: the INVITE at the PBX
+	offers  map[string]string    // by payload: Meta's id of the call
+	phones  map[string]alerted   // by the customer's number
+}
+
+// alerted is when an agent's INVITE left and its first 180 came.
+type alerted struct{ asked, rung time.Time }
+
+// note takes an INVITE; its repeats are no news.
+func (m *moments) note(invite *faketrunk.Message) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	payload := invite.Get("X-WA-Payload")
+	if _, known := m.invited[payload]; !known {
+		m.invited[payload] = invite.At
+	}
+}
+
 // customerRings is a call that the phone refuses when it has rung.
-func customerRings(ctx context.Context, t *testing.T, r *rig.Rig, i int) (id string) {
+func (m *moments) customerRings(ctx context.Context, t *testing.T, r *rig.Rig, n int) {
 	t.Helper()
+	payload := strconv.Itoa(n)
 	c, err := r.Meta.Call(ctx, fakemeta.CallOptions{
-		User: fakemeta.User{Number: fmt.Sprintf("34630%06d", i)}, Payload: strconv.Itoa(i), Flaw: fakemeta.Unshaken,
+		User: fakemeta.User{Number: fmt.Sprintf("34630%06d", n)}, Payload: payload, Flaw: fakemeta.Unshaken,
 	})
+	if err == nil {
+		err = c.Wait(ctx, fakemeta.Ended)
+	}
 	if err != nil {
-		t.Errorf("customer %d: %v", i, err)
-		return ""
+		t.Errorf("customer %s: %v", payload, err)
+		return
 	}
-	if err := c.Wait(ctx, fakemeta.Ended); err != nil {
-		t.Errorf("customer %d: %v", i, err)
-	}
-	return c.ID()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.offers[payload] = c.ID()
 }
 
 // agentRings is a call that the agent gives up when it has rung.
-func agentRings(ctx context.Context, t *testing.T, r *rig.Rig, who string) *faketrunk.Call {
+func (m *moments) agentRings(ctx context.Context, t *testing.T, r *rig.Rig, who string) {
 	t.Helper()
 	r.Meta.Callee(who, fakemeta.Callee{Never: true})
 	phone, err := r.PBX.Dial(ctx, faketrunk.Outgoing{
@@ -126,39 +141,41 @@ func agentRings(ctx context.Context, t *testing.T, r *rig.Rig, who string) *fake
 	}
 	if err != nil {
 		t.Errorf("call to %s: %v", who, err)
+		return
 	}
-	return phone
+	all := phone.Messages()
+	i := slices.IndexFunc(all, func(m *faketrunk.Message) bool { return m.In && m.Status == 180 })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.phones[who] = alerted{all[0].At, all[i].At}
 }
 
-// setUpDelays are the times between what reached us and what we made of it: from
-// the offer's webhook to the INVITE, from an agent's INVITE to the connect, and
-// from the RINGING webhook to 180.
-func setUpDelays(r *rig.Rig, phones map[string]*faketrunk.Call, offers map[string]string) (in, out, rung []time.Duration) {
-	offered, ringing := map[string]time.Time{}, map[string]time.Time{}
+// delays are the times between what reached us and what we made of it: from the
+// offer's webhook to the INVITE, from an agent's INVITE to the connect, and from
+// the RINGING webhook to 180.
+func (m *moments) delays(r *rig.Rig) (in, out, rung []time.Duration) {
+	first := map[fakemeta.Kind]map[string]time.Time{fakemeta.KindConnect: {}, fakemeta.KindRinging: {}}
 	for _, d := range r.Meta.Deliveries() {
 		for i, kind := range d.Kinds {
-			first := map[fakemeta.Kind]map[string]time.Time{fakemeta.KindConnect: offered, fakemeta.KindRinging: ringing}[kind]
-			if _, known := first[d.CallIDs[i]]; first != nil && !known {
-				first[d.CallIDs[i]] = d.At
+			if _, known := first[kind][d.CallIDs[i]]; first[kind] != nil && !known {
+				first[kind][d.CallIDs[i]] = d.At
 			}
 		}
 	}
-	for _, m := range r.PBX.Requests("INVITE") { // its repeats find nothing any more
-		if at, ok := offered[offers[m.Get("X-WA-Payload")]]; m.In && ok {
-			in = append(in, m.At.Sub(at))
-			delete(offers, m.Get("X-WA-Payload"))
+	for payload, id := range m.offers {
+		at, asked := m.invited[payload]
+		if offered, known := first[fakemeta.KindConnect][id]; asked && known {
+			in = append(in, at.Sub(offered))
 		}
 	}
 	for _, q := range r.Meta.Requests() {
-		phone := phones[strings.TrimPrefix(q.To, "+")]
-		if q.Action != "connect" || phone == nil {
+		h, ours := m.phones[strings.TrimPrefix(q.To, "+")]
+		if q.Action != "connect" || !ours {
 			continue
 		}
-		all := phone.Messages()
-		out = append(out, q.At.Sub(all[0].At)) // the first is the INVITE
-		i := slices.IndexFunc(all, func(m *faketrunk.Message) bool { return m.In && m.Status == 180 })
-		if at, ok := ringing[q.CallID]; ok && i >= 0 {
-			rung = append(rung, all[i].At.Sub(at))
+		out = append(out, q.At.Sub(h.asked))
+		if at, known := first[fakemeta.KindRinging][q.CallID]; known {
+			rung = append(rung, h.rung.Sub(at))
 		}
 	}
 	return in, out, rung

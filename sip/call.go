@@ -115,7 +115,7 @@ type Handling struct {
 type timing struct {
 	t1, t2, t4  time.Duration // RFC 3261 17.1.1.1
 	trying      time.Duration // an INVITE of theirs that we have not answered: 100 (RFC 3261 17.2.1)
-	noting      time.Duration // so much more where it is not on disk yet; both are less than T1
+	noting      time.Duration // so much more where it is not on disk yet; together less than T1
 	silent      time.Duration // an INVITE without any answer
 	spare       time.Duration // the same where somebody else could be asked
 	probe       time.Duration // an OPTIONS of ours without any answer

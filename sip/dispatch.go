@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"cmp"
 	"log/slog"
 	"runtime/debug"
 	"strconv"
@@ -124,8 +125,10 @@ func (s *Server) takeCancel(m *message, tx *serverTx, fl flow) {
 	if tx != nil {
 		c = tx.owner.Load()
 	}
-	if t := s.acl.Load().any(fl.remote.Addr()); tx != nil && c == nil && t != nil && t.admits(fl) { // refused already
-		replyFlow(m, fl).send(response(m, 200, tx.tag, fl).bytes(), nil)
+	if t := s.acl.Load().any(fl.remote.Addr()); tx != nil && c == nil && t != nil && t.admits(fl) {
+		// An INVITE in a dialog, or one of an earlier process: it has its answer, or
+		// will in a moment. Both answers have one tag (RFC 3261 section 9.2).
+		replyFlow(m, fl).send(response(m, 200, cmp.Or(tag(tx.req.get("To")), tx.tag), fl).bytes(), nil)
 		return
 	}
 	if c == nil || !c.trunk.admits(fl) {

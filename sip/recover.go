@@ -14,7 +14,8 @@ const lostSeq = 1000
 
 // Recover ends at the far end what a crash left behind: CANCEL for an INVITE
 // that may be open, ACK and BYE for an answer that comes late, BYE for a
-// dialog, and before it a refusal where the far end may still wait for an answer. It returns nil once the far end has confirmed that nothing is left,
+// dialog, and before it a refusal where the far end may still wait for an
+// answer. It returns nil once the far end has confirmed that nothing is left,
 // and an error when it did not within 64·T1 or ctx ended first; it may then be
 // called again. It needs no Serve, but the same listeners as before the crash.
 func (s *Server) Recover(ctx context.Context, state []byte, r Reason) error {

@@ -64,7 +64,7 @@ func TestRecoverHangsUpOnWhoWasAnswered(t *testing.T) {
 	d.wantQuiet("480", quick().t2)
 }
 
-// wantQuiet waits until a message has not come for so long.
+// wantQuiet waits until a message has not come for twice as long.
 func (p *peer) wantQuiet(what string, d time.Duration) {
 	p.t.Helper()
 	limit, still := time.After(patience), time.NewTimer(2*d)
@@ -100,7 +100,10 @@ func TestRecoverWhileTheCallerActs(t *testing.T) {
 	}
 	d.s = s
 	d.cancel(invite)
-	d.wantThat("200", func(m *message) bool { return strings.HasSuffix(m.get("CSeq"), " CANCEL") })
+	ok := d.wantThat("200", func(m *message) bool { return strings.HasSuffix(m.get("CSeq"), " CANCEL") })
+	if ok.get("To") != first.get("To") {
+		t.Errorf("refused by %s, the CANCEL is answered by %s", first.get("To"), ok.get("To"))
+	}
 	d.reply(bye, 481, "")
 	if err := outcome(t, done); err != nil {
 		t.Error(err)

@@ -157,8 +157,7 @@ func TestRepeats(t *testing.T) {
 	// place of one that died hears of the call.
 	t.Run("nothing to answer yet", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			r := recorded(t)
-			d := deskOf(t, r.s, newPeerOn(t, r.conn.Net().Open(netip.MustParseAddrPort("127.0.0.1:5072"))))
+			r, d := recordedDesk(t)
 			invite := r.callFrom(d)
 			r.send(invite)
 			call := <-d.calls
@@ -176,8 +175,7 @@ func TestRepeats(t *testing.T) {
 	})
 	t.Run("nothing to answer, and not on disk", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			r := recorded(t)
-			d := deskOf(t, r.s, newPeerOn(t, r.conn.Net().Open(netip.MustParseAddrPort("127.0.0.1:5072"))))
+			r, d := recordedDesk(t)
 			r.send(r.callFrom(d))
 			call := <-d.calls
 			r.after(300*time.Millisecond, "")
@@ -192,8 +190,7 @@ func TestRepeats(t *testing.T) {
 	})
 	t.Run("G and H: a refusal of ours", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			r := recorded(t)
-			d := deskOf(t, r.s, newPeerOn(t, r.conn.Net().Open(netip.MustParseAddrPort("127.0.0.1:5072"))))
+			r, d := recordedDesk(t)
 			r.send(r.callFrom(d))
 			call := <-d.calls
 			call.Refuse(486, Reason{}, 0)
@@ -202,8 +199,7 @@ func TestRepeats(t *testing.T) {
 	})
 	t.Run("I: an ACK ends them", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			r := recorded(t)
-			d := deskOf(t, r.s, newPeerOn(t, r.conn.Net().Open(netip.MustParseAddrPort("127.0.0.1:5072"))))
+			r, d := recordedDesk(t)
 			invite := r.callFrom(d)
 			r.send(invite)
 			call := <-d.calls
@@ -216,8 +212,7 @@ func TestRepeats(t *testing.T) {
 	})
 	t.Run("ringing, and an answer without ACK", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			r := recorded(t)
-			d := deskOf(t, r.s, newPeerOn(t, r.conn.Net().Open(netip.MustParseAddrPort("127.0.0.1:5072"))))
+			r, d := recordedDesk(t)
 			r.send(r.callFrom(d))
 			call := <-d.calls
 			call.Ring()
@@ -238,6 +233,13 @@ func (r *recorder) inviteOf() *message {
 	m.method = "INVITE"
 	m.setCSeq(int(n), "INVITE")
 	return &m
+}
+
+// recordedDesk is recorded with a server that takes calls.
+func recordedDesk(t *testing.T) (*recorder, *desk) {
+	t.Helper()
+	r := recorded(t)
+	return r, deskOf(t, r.s, newPeerOn(t, r.conn.Net().Open(netip.MustParseAddrPort("127.0.0.1:5072"))))
 }
 
 // callFrom is an INVITE that is answered to the recorder, whose clock it starts.

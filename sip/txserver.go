@@ -24,7 +24,7 @@ type serverTx struct {
 	interval time.Duration
 	again    *time.Timer // timer G
 	limit    *time.Timer // timers H, I, J and L
-	unsent   func(error) // what does not leave; nil: it is lost
+	unsent   func(error) // told that an answer did not leave; nil: it is lost
 	soon     *time.Timer // until 100
 	waited   bool        // long enough for it
 	noted    bool        // the call is on disk
@@ -102,6 +102,7 @@ func (tx *serverTx) note() {
 	}
 }
 
+// try sends 100 where nothing was answered. The transaction is locked.
 func (tx *serverTx) try() {
 	if tx.last == nil && tx.state != txGone {
 		tx.send(response(tx.req, 100, tx.tag, tx.fl))
@@ -117,6 +118,7 @@ func (tx *serverTx) respond(m *message) {
 	}
 }
 
+// send is respond for a transaction that is locked and takes answers.
 func (tx *serverTx) send(m *message) {
 	if tx.soon != nil {
 		tx.soon.Stop()

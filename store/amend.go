@@ -1,8 +1,6 @@
 package store
 
-import (
-	"context"
-)
+import "context"
 
 // Amend adds to a written record what Meta's terminate webhook says after the
 // call is over here: the duration that Meta bills, in seconds, and its error

@@ -1,8 +1,6 @@
 package store
 
-import (
-	"context"
-)
+import "context"
 
 // Turn passes an empty wish through the writer and returns when the writer has
 // come to it. It fails when a write before it hangs, as on a disk that answers

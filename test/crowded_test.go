@@ -43,7 +43,7 @@ func crowded(t *testing.T, lasts time.Duration) {
 	r.PBX.Handle(answering(0))
 	customer, phone := talking(ctx, t, r, fakemeta.CallOptions{})
 	for i := range calls {
-		r.Meta.Grant(signallingCustomer(i))
+		r.Meta.Grant(crowdCustomer(i))
 	}
 	awaitMetric(ctx, t, r, float64(calls), "wagate_permission_replies_total")
 
@@ -54,7 +54,7 @@ func crowded(t *testing.T, lasts time.Duration) {
 	began := time.Now()
 	for i := range calls {
 		<-pace.C
-		running.Go(func() { w.dial(ctx, t, r, signallingCustomer(i)) })
+		running.Go(func() { w.dial(ctx, t, r, crowdCustomer(i)) })
 	}
 	gone := time.Now()
 	running.Wait()

@@ -50,7 +50,7 @@ func signalling(t *testing.T, seconds int) {
 	})
 	agents := calls / 2
 	for i := range agents {
-		r.Meta.Grant(signallingCustomer(i))
+		r.Meta.Grant(crowdCustomer(i))
 	}
 	awaitMetric(ctx, t, r, float64(agents), "wagate_permission_replies_total")
 	r.Meta.Fail(fakemeta.Fault{Kind: fakemeta.LateReply, Delay: signallingGraph})
@@ -64,7 +64,7 @@ func signalling(t *testing.T, seconds int) {
 			if i%2 == 0 {
 				m.customerRings(ctx, t, r, i)
 			} else {
-				m.agentRings(ctx, t, r, signallingCustomer(i/2))
+				m.agentRings(ctx, t, r, crowdCustomer(i/2))
 			}
 		})
 	}
@@ -83,7 +83,8 @@ func signalling(t *testing.T, seconds int) {
 		len(rs), signallingRate, halfAndMost(in), halfAndMost(out), halfAndMost(rung), signallingDelay)
 }
 
-func signallingCustomer(i int) string { return fmt.Sprintf("34620%06d", i) }
+// crowdCustomer is one of the many whom agents call.
+func crowdCustomer(i int) string { return fmt.Sprintf("34620%06d", i) }
 
 // moments are when what reached the PBX and left it.
 type moments struct {
@@ -147,6 +148,10 @@ func (m *moments) agentRings(ctx context.Context, t *testing.T, r *rig.Rig, who 
 	i := slices.IndexFunc(all, func(m *faketrunk.Message) bool { return m.In && m.Status == 180 })
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if i < 0 {
+		t.Errorf("call to %s: no 180 among %d messages", who, len(all))
+		return
+	}
 	m.phones[who] = alerted{all[0].At, all[i].At}
 }
 

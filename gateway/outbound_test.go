@@ -50,6 +50,32 @@ func (s *rehearsal) metaEnds(code int) {
 	s.hook(ev)
 }
 
+// notedCaller tells when 100 may be sent.
+type notedCaller struct{ fakeCaller }
+
+func (c notedCaller) Noted() { c.write("noted") }
+
+// TestAgentHearsNothingBeforeTheDisk: 100 may be sent when the dialog is on disk,
+// and not where the disk fails.
+func TestAgentHearsNothingBeforeTheDisk(t *testing.T) {
+	rehearseOut(t, func(s *rehearsal) {
+		s.callerLeg().session = notedCaller{fakeCaller{s.seen}}
+		s.start()
+		s.saw("the dialog, then leave for 100", "begin", "save caller", "noted", "connect:tag")
+		s.call.post(stopWanted{Draining})
+		synctest.Wait()
+	})
+	rehearseOut(t, func(s *rehearsal) {
+		s.callerLeg().session = notedCaller{fakeCaller{s.seen}}
+		s.book.dialogErr = errDisk
+		s.start()
+		if words := s.seen.take(); slices.Contains(words, "noted") {
+			t.Errorf("100 may be sent after %v", words)
+		}
+		s.ended(StoreFailed, "gateway")
+	})
+}
+
 func TestAgentCallsCustomer(t *testing.T) {
 	rehearseOut(t, func(s *rehearsal) {
 		s.start()

@@ -301,6 +301,7 @@ func (w *wreck) orphans(ctx context.Context) (calls, dialogs []string) {
 // it, how often in a row they did not pick up.
 func (w *wreck) ledgers(ctx context.Context) {
 	w.t.Helper()
+	must(w.t, w.meta.WaitDelivered(ctx)) // what came while nobody was there is told again
 	w.signalEnd(ctx)
 	db, err := store.Open(ctx, w.data, nil, slog.New(slog.DiscardHandler))
 	must(w.t, err)

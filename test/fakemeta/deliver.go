@@ -40,7 +40,9 @@ func (s *Server) deliverLate(l *lane, h hook, late time.Duration) {
 		l.held = append(l.held, swap)
 	}
 	l.mu.Unlock()
-	s.spawn(func() {
+	s.owed.add(1)
+	if !s.spawn(func() {
+		defer s.owed.add(-1)
 		s.wait(before)
 		if u.Swap || u.Delay > 0 || u.Drop {
 			close(tried) // nobody waits for this one
@@ -61,7 +63,46 @@ func (s *Server) deliverLate(l *lane, h hook, late time.Duration) {
 		for _, r := range release {
 			close(r)
 		}
-	})
+	}) {
+		s.owed.add(-1)
+	}
+}
+
+// owed counts the webhooks on their way.
+type owed struct {
+	mu   sync.Mutex
+	n    int
+	none chan struct{} // closed when n is 0; nil as long as nobody waits
+}
+
+func (o *owed) add(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.n += n; o.n == 0 && o.none != nil {
+		close(o.none)
+		o.none = nil
+	}
+}
+
+// WaitDelivered returns when no webhook is on its way: each was taken, dropped
+// or given up. Those of calls that go on may follow.
+func (s *Server) WaitDelivered(ctx context.Context) error {
+	s.owed.mu.Lock()
+	n, none := s.owed.n, s.owed.none
+	if n > 0 && none == nil {
+		none = make(chan struct{})
+		s.owed.none = none
+	}
+	s.owed.mu.Unlock()
+	if n == 0 {
+		return nil
+	}
+	select {
+	case <-none:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for %d webhooks to be taken: %w", n, ctx.Err())
+	}
 }
 
 // wait returns when c is closed; nil is nothing to wait for.

@@ -110,6 +110,8 @@ func (c *Customer) finish(by Party, code int) bool {
 		c.end.Talked = now.Sub(c.connected)
 	}
 	then := c.s.settle(c)
+	c.s.owed.add(1) // before anybody sees that the call is over
+	defer c.s.owed.add(-1)
 	c.enterState(Ended, now)
 	c.mu.Unlock()
 	c.drop()

@@ -30,6 +30,7 @@ type Server struct {
 	faults     faults
 	upsets     upsets
 	batch      batcher
+	owed       owed
 	ledger     *ledger
 
 	ctx    context.Context // ends with Close

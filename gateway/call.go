@@ -55,6 +55,7 @@ type Call struct {
 	cancel context.CancelFunc
 	ops    sync.WaitGroup
 	view   atomic.Pointer[callState] // what others may see
+	kept   atomic.Bool               // Meta's id is on disk
 
 	m          machine
 	in         ingress

@@ -76,6 +76,8 @@ func (c *Call) progress(p store.Progress) {
 	c.do(saveLimit, func(ctx context.Context) input {
 		if err := c.env.book.Progress(ctx, c.id, p); err != nil && !errors.Is(err, store.ErrEnded) {
 			c.log.Warn("progress of the call cannot be written down", slog.Any("error", err))
+		} else if p.WACID != "" {
+			c.kept.Store(true)
 		}
 		return nil
 	})

@@ -49,17 +49,35 @@ func (g *Gateway) ask(o order) error {
 
 // tellLedger applies a webhook event to the permissions. One that is settled but
 // for that stays undone until its effect is on disk, and runs again at the next
-// start.
-func (g *Gateway) tellLedger(ev whatsapp.Event, settled bool) {
+// start. c is the call that has taken it, if one has.
+func (g *Gateway) tellLedger(ev whatsapp.Event, c *Call, settled bool) {
 	g.beside(func() {
 		contain(g.metrics, g.log, func() {
 			ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
 			defer cancel()
+			settled := settled && g.keepName(ctx, c, ev.About().CallID)
 			if err := g.permissions.apply(ctx, ev, settled); err != nil && !errors.Is(err, store.ErrClosed) {
 				g.log.Warn("permissions do not know of an event yet", slog.String("kind", string(ev.Kind())), slog.Any("error", err))
 			}
 		})
 	})
+}
+
+// keepName puts Meta's id of a call that we placed on disk, and reports whether
+// it is there: not before may the event that told it be marked done. Else a crash
+// would leave a call that nobody can end until Meta tells more of it.
+func (g *Gateway) keepName(ctx context.Context, c *Call, id whatsapp.CallID) bool {
+	if c == nil || c.order.direction == inbound || id == "" || c.kept.Load() {
+		return true
+	}
+	switch err := g.store.Progress(ctx, c.id, store.Progress{WACID: string(id)}); {
+	case errors.Is(err, store.ErrEnded): // its record has it, or it has become a stray
+		return true
+	case err != nil:
+		return false
+	}
+	c.kept.Store(true)
+	return true
 }
 
 // connectAsked learns from Meta's refusal of a call that the ledger had allowed.

@@ -35,12 +35,13 @@ func (g *Gateway) deliver(ev whatsapp.Event) {
 	switch ev := ev.(type) {
 	case whatsapp.Offer:
 		g.offered(ev)
-		g.tellLedger(ev, false) // its call marks it
+		g.tellLedger(ev, nil, false) // its call marks it
 	case whatsapp.Answer, whatsapp.Status, whatsapp.Terminate:
-		g.tellLedger(ev, g.news(ev))
+		c, settled := g.news(ev)
+		g.tellLedger(ev, c, settled)
 	case whatsapp.PermissionReply, whatsapp.Spoke, whatsapp.MessageFailed, whatsapp.UserMoved:
 		g.outcome(ev, whatsapp.OutcomeDelivered)
-		g.tellLedger(ev, true)
+		g.tellLedger(ev, nil, true)
 	}
 }
 
@@ -163,9 +164,9 @@ func (g *Gateway) mayWrite(offer whatsapp.Offer, now time.Time) bool {
 	return known.Spoke(called).Spoken(now)
 }
 
-// news is anything later about a call. It reports whether the event is done with
-// its effect on the ledger.
-func (g *Gateway) news(ev whatsapp.Event) (settled bool) {
+// news is anything later about a call: c where it has taken it. It reports
+// whether the event is done with its effect on the ledger.
+func (g *Gateway) news(ev whatsapp.Event) (c *Call, settled bool) {
 	about := ev.About()
 	c, dead := g.registry.find(about)
 	if c != nil {
@@ -175,7 +176,7 @@ func (g *Gateway) news(ev whatsapp.Event) (settled bool) {
 	}
 	if c != nil && c.post(hooked{ev}) {
 		g.outcome(ev, whatsapp.OutcomeDelivered)
-		return true
+		return c, true
 	}
 	if c != nil { // it ended just now
 		_, dead = g.registry.find(about)
@@ -188,19 +189,19 @@ func (g *Gateway) news(ev whatsapp.Event) (settled bool) {
 		if isEnd {
 			g.amend(end)
 		}
-		return true
+		return nil, true
 	case isStray:
 		g.outcome(ev, whatsapp.OutcomeUnknown)
-		return g.straySeen(ev, stray)
+		return nil, g.straySeen(ev, stray)
 	case isEnd:
 		// Its offer may still come. The event stays undone, so that the next
 		// run knows of it too.
 		g.registry.bury(about.CallID, time.Now(), false)
 		g.outcome(ev, whatsapp.OutcomeUnknown)
-		return false
+		return nil, false
 	}
 	g.outcome(ev, whatsapp.OutcomeUnknown)
-	return true
+	return nil, true
 }
 
 // amend adds what Meta says of a call that is over here already: the duration

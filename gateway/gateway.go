@@ -138,6 +138,7 @@ func (g *Gateway) assemble(cfg *config.Config, reg *prometheus.Registry) (err er
 		return fmt.Errorf("set up webhook: %w", err)
 	}
 	g.reaper = newReaper(g.store, g.metrics, g.log)
+	g.onExit("owed ends", g.reaper.close)
 	g.reaper.dialogs = g.sip
 	g.reaper.ender = func(number string) graphEnder {
 		r := g.current.Load()

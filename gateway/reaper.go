@@ -21,10 +21,11 @@ var debtBackoff = []time.Duration{
 }
 
 const (
-	debtLife      = 15 * time.Minute // then an operator has to look
-	leastTries    = 30               // before that, however far the clock went
-	endLimit      = 2 * time.Second  // one terminate or reject
-	dialogLimit   = 40 * time.Second // CANCEL and the late 2xx of an INVITE: 64*T1 and some
+	debtLife      = 15 * time.Minute       // then an operator has to look
+	leastTries    = 30                     // before that, however far the clock went
+	endLimit      = 2 * time.Second        // one terminate or reject
+	pbxMoment     = 500 * time.Millisecond // T1: a PBX that is there has answered
+	dialogLimit   = 40 * time.Second       // CANCEL and the late 2xx of an INVITE: 64*T1 and some
 	debtsAtOnce   = 200
 	debtPollLimit = time.Minute
 	bookRest      = 10 * time.Second // before the next try, when the book could not be written
@@ -60,13 +61,63 @@ type reaper struct {
 	over    chan struct{} // closed when run has returned
 	now     func() time.Time
 
+	life context.Context // of the payments that catchUp began
+	end  context.CancelFunc
 	work sync.WaitGroup // payments on their way
 	mu   sync.Mutex
-	busy map[int64]bool // the debts that they are for
+	busy map[int64]string // the debts that they are for, with their kinds
+	less chan struct{}    // closed and replaced when one of them is over
 }
 
 func newReaper(book debtBook, m *metrics, log *slog.Logger) *reaper {
-	return &reaper{book: book, metrics: m, log: log, wake: make(chan struct{}, 1), asked: make(chan struct{}), over: make(chan struct{}), now: time.Now, busy: map[int64]bool{}}
+	r := &reaper{
+		book: book, metrics: m, log: log, now: time.Now, busy: map[int64]string{},
+		wake: make(chan struct{}, 1), asked: make(chan struct{}), over: make(chan struct{}), less: make(chan struct{}),
+	}
+	r.life, r.end = context.WithCancel(context.Background())
+	return r
+}
+
+// catchUp begins to pay what an earlier run left, and returns when Meta has
+// heard of its calls, or when ctx ends. The PBX has a moment only: one that does
+// not answer must not keep us from hearing of calls. What is not paid yet goes
+// on beside the new calls.
+func (r *reaper) catchUp(ctx context.Context) {
+	r.round(r.life)
+	moment, cancel := context.WithTimeout(ctx, pbxMoment)
+	defer cancel()
+	r.settle(moment, debtTerminate, debtReject, debtDialog)
+	r.settle(ctx, debtTerminate, debtReject)
+}
+
+// settle waits until no payment of those kinds is on its way.
+func (r *reaper) settle(ctx context.Context, kinds ...string) {
+	for {
+		r.mu.Lock()
+		open := 0
+		for _, kind := range r.busy {
+			if slices.Contains(kinds, kind) {
+				open++
+			}
+		}
+		less := r.less
+		r.mu.Unlock()
+		if open == 0 {
+			return
+		}
+		select {
+		case <-less:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// close ends what catchUp began. What is not paid stays in the book.
+func (r *reaper) close() error {
+	r.end()
+	r.work.Wait()
+	return nil
 }
 
 // poke tells the reaper that the book has a new entry.
@@ -80,6 +131,7 @@ func (r *reaper) poke() {
 // run pays debts until ctx ends.
 func (r *reaper) run(ctx context.Context) {
 	defer r.work.Wait()
+	defer r.end()
 	defer close(r.over)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -126,7 +178,7 @@ func (r *reaper) round(ctx context.Context) time.Duration {
 			wait = min(wait, due)
 			continue
 		}
-		if !r.take(d.ID) {
+		if !r.take(d) {
 			continue
 		}
 		r.work.Go(func() {
@@ -144,13 +196,13 @@ func (r *reaper) round(ctx context.Context) time.Duration {
 }
 
 // take marks a debt as being paid, unless it is already, or too many are.
-func (r *reaper) take(id int64) bool {
+func (r *reaper) take(d store.Debt) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.busy[id] || len(r.busy) >= debtsAtOnce {
+	if r.busy[d.ID] != "" || len(r.busy) >= debtsAtOnce {
 		return false
 	}
-	r.busy[id] = true
+	r.busy[d.ID] = d.Kind
 	return true
 }
 
@@ -158,6 +210,8 @@ func (r *reaper) give(id int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.busy, id)
+	close(r.less)
+	r.less = make(chan struct{})
 }
 
 func (r *reaper) report(debts []store.Debt) {

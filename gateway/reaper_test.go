@@ -296,3 +296,64 @@ func TestReaperOutlivesAClockThatJumps(t *testing.T) {
 		})
 	}
 }
+
+// silentDialogs is a PBX that answers nothing.
+type silentDialogs struct{}
+
+func (silentDialogs) Recover(ctx context.Context, _ []byte, _ sip.Reason) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// At a start the PBX has a moment to confirm the ends of earlier calls, Meta
+// longer. What takes more time is neither broken off nor begun a second time.
+func TestCatchUp(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		kinds []string
+		slow  time.Duration // of Meta
+		want  time.Duration
+	}{
+		{"nothing is owed", nil, 0, 0},
+		{"all confirm", []string{debtTerminate}, 100 * time.Millisecond, 100 * time.Millisecond},
+		{"the PBX is silent", []string{debtTerminate, debtDialog}, 0, pbxMoment},
+		{"Meta takes longer than the PBX may", []string{debtTerminate, debtDialog}, 1500 * time.Millisecond, 1500 * time.Millisecond},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				book := &debtList{}
+				now := time.Now()
+				for i, kind := range row.kinds {
+					book.debts = append(book.debts, store.Debt{ID: int64(i + 1), Kind: kind, Number: "support", WACID: "w", Since: now, Next: now, Expires: now.Add(debtLife)})
+				}
+				g := &fakeGraph{ledger: &ledger{}, results: map[string][]error{}, slow: map[string]time.Duration{"terminate": row.slow}}
+				r := newReaper(book, newMetrics(nil, "test"), slog.New(slog.DiscardHandler))
+				r.ender, r.dialogs = func(string) graphEnder { return g }, silentDialogs{}
+				r.catchUp(t.Context())
+				if took := time.Since(now); took != row.want {
+					t.Errorf("took %v, want %v", took, row.want)
+				}
+				dialogs := 0
+				if slices.Contains(row.kinds, debtDialog) {
+					dialogs = 1
+				}
+				if left := book.left(); left != dialogs {
+					t.Errorf("%d are owed, want %d", left, dialogs)
+				}
+				ctx, stop := context.WithCancel(t.Context())
+				r.round(ctx)
+				if n := len(r.busy); n != dialogs {
+					t.Errorf("%d payments on their way, want %d", n, dialogs)
+				}
+				stop()
+				synctest.Wait()
+				if n := len(r.busy); n != dialogs {
+					t.Errorf("%d payments on their way after another round, want %d", n, dialogs)
+				}
+				if err := r.close(); err != nil || len(r.busy) != 0 {
+					t.Errorf("%d payments outlive the reaper (%v)", len(r.busy), err)
+				}
+			})
+		})
+	}
+}

@@ -11,9 +11,8 @@ import (
 	"wagate/whatsapp"
 )
 
-// recoverLimit is how long New waits for the far ends to confirm the ends of an
-// earlier run's calls. What is not confirmed by then goes on beside the new
-// calls.
+// recoverLimit is how long New waits for Meta to confirm the ends of an earlier
+// run's calls. What is not confirmed by then goes on beside the new calls.
 const recoverLimit = 4 * time.Second
 
 const (
@@ -25,7 +24,7 @@ const (
 )
 
 // recoverCalls turns whatever an earlier run left into records and debts, and
-// pays these before anything listens. A crash in the middle of it changes
+// begins to pay these before anything listens. A crash in the middle of it changes
 // nothing: the next start finds what is left.
 func (g *Gateway) recoverCalls(ctx context.Context) error {
 	now := time.Now()
@@ -73,8 +72,7 @@ func (g *Gateway) recoverCalls(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, recoverLimit)
 	defer cancel()
-	g.reaper.round(limited)
-	g.reaper.work.Wait()
+	g.reaper.catchUp(limited)
 	return nil
 }
 

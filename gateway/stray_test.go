@@ -202,3 +202,41 @@ func TestStrayWithoutARecord(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The first webhook of a call may come before connect's reply, and be the only
+// one that is taken: before it is marked done the call's name is on disk, so that
+// a crash between the two leaves nothing that cannot be ended at once.
+func TestNameIsOnDiskBeforeItsEventIsDone(t *testing.T) {
+	g := gatewayOn(t, deadEnd(t))
+	row := strayCall("a")
+	if err := g.store.Begin(t.Context(), row, ""); err != nil {
+		t.Fatal(err)
+	}
+	// It never runs: its own note of the name is as late as can be.
+	c := newCall(g.current.Load().env, row.ID, order{direction: outbound})
+	g.registry.admitTagged(c, row.Tag)
+	for _, key := range []string{"first", "second"} {
+		ev := ringing("a", key, "wacid.a")
+		if _, err := g.store.Journal(t.Context(), []store.Event{{Key: key, Kind: string(ev.Kind()), CallID: "wacid.a", At: ev.At, Body: []byte("{}")}}); err != nil {
+			t.Fatal(err)
+		}
+		g.deliver(ev)
+		for undone := 1; undone > 0; {
+			events, err := g.store.Undone(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			calls, err := g.store.Unfinished(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if undone = len(events); undone == 0 && (len(calls) != 1 || calls[0].WACID != "wacid.a") {
+				t.Fatalf("%s event is done, and on disk are %+v", key, calls)
+			}
+		}
+	}
+	if !c.kept.Load() {
+		t.Error("each event would write the name again")
+	}
+	g.registry.remove(c, row.Tag, false, time.Now())
+}

@@ -56,7 +56,11 @@ func newWreck(ctx context.Context, t *testing.T, seed uint64) *wreck {
 	for i := range wreckUsers {
 		w.meta.Grant(wreckUser(i))
 	}
+	granted := time.Now()
 	eventually(ctx, t, "the grants", func() bool { return w.metric(ctx, "wagate_permission_replies_total") >= wreckUsers })
+	// Webhooks tell whole seconds: nothing tells whether a call of the grant's own
+	// second came after it.
+	eventually(ctx, t, "the next second", func() bool { return time.Now().Unix() > granted.Unix() })
 	return w
 }
 

@@ -21,7 +21,13 @@ type call struct {
 func (b *bench) newCall(id string, phone codec) (*call, error) {
 	c := &call{id: id}
 	newTalk := func(hears codec) (*talk, error) {
-		e, err := newEar(hears, b.table)
+		var e *ear
+		var err error
+		if phone == opusCodec {
+			e = newMatcher(opusCodec, b.speech)
+		} else {
+			e, err = newEar(hears, b.table)
+		}
 		return &talk{mark: b.speech.mark, sent: int64(rand.IntN(len(b.speech.mark))), ear: e}, err
 	}
 	var err error

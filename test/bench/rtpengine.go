@@ -129,9 +129,11 @@ func letters(c rune) rune {
 }
 
 func (r *rtpengine) connect(ctx context.Context, c *call) error {
+	// With another number of channels than the offer has, the settings are
+	// passed over without a word.
 	codecs := map[string]any{
 		"mask": []string{"all"}, "transcode": []string{c.phone.codec.name},
-		"set": []string{fmt.Sprintf("opus/48000/1/20000//useinbandfec=1/complexity=%d", r.complexity)},
+		"set": []string{fmt.Sprintf("opus/48000/2/20000//useinbandfec=1/complexity=%d", r.complexity)},
 	}
 	reply, err := r.ask(ctx, map[string]any{
 		"command": "offer", "call-id": c.id, "from-tag": "wa", "sdp": c.customer.offer(r.lite),

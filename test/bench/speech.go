@@ -150,6 +150,7 @@ func (s *speech) packets(c codec) [][]byte {
 // ear finds the mark in what comes out of a call.
 type ear struct {
 	codec   codec
+	same    map[string]bool // the packets with the mark, where they come out as they went in
 	dec     *opus.Decoder
 	table   *[256]int16
 	pcm     [5760]int16
@@ -176,6 +177,18 @@ func lawTable() *[256]int16 {
 	return &t
 }
 
+// newMatcher is an ear for packets that are passed through. It costs next to
+// nothing: decoding would keep the load from being one for many calls.
+func newMatcher(c codec, s *speech) *ear {
+	e := &ear{codec: c, same: map[string]bool{}}
+	for i, p := range s.packets(c) {
+		if s.mark[i] {
+			e.same[string(p)] = true
+		}
+	}
+	return e
+}
+
 const (
 	quietPeak = 1200
 	loudPeak  = 5000
@@ -183,6 +196,9 @@ const (
 
 // hears says whether a packet is the one with the mark.
 func (e *ear) hears(payload []byte) bool {
+	if e.same != nil {
+		return e.same[string(payload)]
+	}
 	n := min(len(payload), len(e.pcm))
 	if e.dec != nil {
 		var err error

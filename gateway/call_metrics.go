@@ -70,14 +70,17 @@ func (c *Call) endedMetrics() {
 	c.env.metrics.duration.WithLabelValues(c.order.labels()...).Observe(since(r.AnsweredAt, r.EndedAt).Seconds())
 }
 
-// progress notes on disk how far the call has come. It is for the record after
-// a crash only, so nobody waits for it.
+// progress notes on disk how far the call has come, for whoever ends it after a
+// crash. Nobody waits for it; only of Meta's id others want to know that it is
+// there.
 func (c *Call) progress(p store.Progress) {
 	c.do(saveLimit, func(ctx context.Context) input {
-		if err := c.env.book.Progress(ctx, c.id, p); err != nil && !errors.Is(err, store.ErrEnded) {
-			c.log.Warn("progress of the call cannot be written down", slog.Any("error", err))
-		} else if p.WACID != "" {
+		err := c.env.book.Progress(ctx, c.id, p)
+		switch {
+		case err == nil && p.WACID != "":
 			c.kept.Store(true)
+		case err != nil && !errors.Is(err, store.ErrEnded):
+			c.log.Warn("progress of the call cannot be written down", slog.Any("error", err))
 		}
 		return nil
 	})

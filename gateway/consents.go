@@ -51,30 +51,40 @@ func (g *Gateway) ask(o order) error {
 // for that stays undone until its effect is on disk, and runs again at the next
 // start. c is the call that has taken it, if one has.
 func (g *Gateway) tellLedger(ev whatsapp.Event, c *Call, settled bool) {
+	settled = settled && !c.tooLate()
 	g.beside(func() {
 		contain(g.metrics, g.log, func() {
+			named := g.keepName(c, ev.About().CallID)
 			ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
 			defer cancel()
-			settled := settled && g.keepName(ctx, c, ev.About().CallID)
-			if err := g.permissions.apply(ctx, ev, settled); err != nil && !errors.Is(err, store.ErrClosed) {
+			if err := g.permissions.apply(ctx, ev, settled && named); err != nil && !errors.Is(err, store.ErrClosed) {
 				g.log.Warn("permissions do not know of an event yet", slog.String("kind", string(ev.Kind())), slog.Any("error", err))
 			}
 		})
 	})
 }
 
+// tooLate says whether a call that we placed may be written down without its
+// name, although an event that it has taken tells it.
+func (c *Call) tooLate() bool {
+	if c == nil || c.order.direction == inbound || c.kept.Load() {
+		return false
+	}
+	v := c.view.Load()
+	return v != nil && v.phase == Ended
+}
+
 // keepName puts Meta's id of a call that we placed on disk, and reports whether
 // it is there: not before may the event that told it be marked done. Else a crash
 // would leave a call that nobody can end until Meta tells more of it.
-func (g *Gateway) keepName(ctx context.Context, c *Call, id whatsapp.CallID) bool {
+func (g *Gateway) keepName(c *Call, id whatsapp.CallID) bool {
 	if c == nil || c.order.direction == inbound || id == "" || c.kept.Load() {
 		return true
 	}
-	switch err := g.store.Progress(ctx, c.id, store.Progress{WACID: string(id)}); {
-	case errors.Is(err, store.ErrEnded): // its record has it, or it has become a stray
-		return true
-	case err != nil:
-		return false
+	ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
+	defer cancel()
+	if g.store.Progress(ctx, c.id, store.Progress{WACID: string(id)}) != nil {
+		return false // that it has ended does not mean that its record has the name
 	}
 	c.kept.Store(true)
 	return true

@@ -82,8 +82,8 @@ type cleanup struct {
 	do   func() error
 }
 
-// New opens the store, binds every socket, and ends at both far ends whatever a
-// crash left behind. What it opened is closed again by Run, or by New itself
+// New opens the store, binds every socket, and begins to end at both far ends
+// whatever a crash left behind. What it opened is closed again by Run, or by New itself
 // when it fails.
 func New(cfg *config.Config, log *slog.Logger, reg *prometheus.Registry) (*Gateway, error) {
 	if reg == nil {

@@ -24,9 +24,10 @@ const (
 	debtLife      = 15 * time.Minute       // then an operator has to look
 	leastTries    = 30                     // before that, however far the clock went
 	endLimit      = 2 * time.Second        // one terminate or reject
-	pbxMoment     = 500 * time.Millisecond // T1: a PBX that is there has answered
+	pbxMoment     = 500 * time.Millisecond // T1: a PBX that is there has answered a BYE
 	dialogLimit   = 40 * time.Second       // CANCEL and the late 2xx of an INVITE: 64*T1 and some
-	debtsAtOnce   = 200
+	endsAtOnce    = 200                    // of WhatsApp calls
+	dialogsAtOnce = 1000                   // they may wait for a PBX that is silent, and must not keep the others
 	debtPollLimit = time.Minute
 	bookRest      = 10 * time.Second // before the next try, when the book could not be written
 )
@@ -65,42 +66,43 @@ type reaper struct {
 	end  context.CancelFunc
 	work sync.WaitGroup // payments on their way
 	mu   sync.Mutex
-	busy map[int64]string // the debts that they are for, with their kinds
-	less chan struct{}    // closed and replaced when one of them is over
+	busy map[int64]bool // the debts that they are for
+	open map[string]int // how many of each kind
+	gave map[int64]bool // those that were over since the last round began to read the book
+	less chan struct{}  // closed and replaced when one of them is over
 }
 
 func newReaper(book debtBook, m *metrics, log *slog.Logger) *reaper {
 	r := &reaper{
-		book: book, metrics: m, log: log, now: time.Now, busy: map[int64]string{},
+		book: book, metrics: m, log: log, now: time.Now, busy: map[int64]bool{}, open: map[string]int{}, gave: map[int64]bool{},
 		wake: make(chan struct{}, 1), asked: make(chan struct{}), over: make(chan struct{}), less: make(chan struct{}),
 	}
 	r.life, r.end = context.WithCancel(context.Background())
 	return r
 }
 
-// catchUp begins to pay what an earlier run left, and returns when Meta has
-// heard of its calls, or when ctx ends. The PBX has a moment only: one that does
-// not answer must not keep us from hearing of calls. What is not paid yet goes
-// on beside the new calls.
+// catchUp begins to pay what an earlier run left, and returns when Meta has been
+// told of every call, or when ctx ends. The PBX has a moment to confirm: one that
+// does not answer must not keep us from hearing of calls. What is not confirmed
+// goes on beside the new calls.
 func (r *reaper) catchUp(ctx context.Context) {
-	r.round(r.life)
 	moment, cancel := context.WithTimeout(ctx, pbxMoment)
 	defer cancel()
-	r.settle(moment, debtTerminate, debtReject, debtDialog)
-	r.settle(ctx, debtTerminate, debtReject)
+	for crowded := true; crowded && ctx.Err() == nil; {
+		_, crowded = r.round(r.life)
+		r.settle(moment, debtDialog)
+		r.settle(ctx, debtTerminate, debtReject)
+	}
 }
 
 // settle waits until no payment of those kinds is on its way.
 func (r *reaper) settle(ctx context.Context, kinds ...string) {
 	for {
 		r.mu.Lock()
-		open := 0
-		for _, kind := range r.busy {
-			if slices.Contains(kinds, kind) {
-				open++
-			}
+		open, less := 0, r.less
+		for _, kind := range kinds {
+			open += r.open[kind]
 		}
-		less := r.less
 		r.mu.Unlock()
 		if open == 0 {
 			return
@@ -144,7 +146,8 @@ func (r *reaper) run(ctx context.Context) {
 		case <-r.wake:
 		case <-timer.C:
 		}
-		timer.Reset(r.round(ctx))
+		wait, _ := r.round(ctx)
+		timer.Reset(wait)
 	}
 }
 
@@ -162,54 +165,83 @@ func (r *reaper) turn(ctx context.Context) error {
 }
 
 // round starts to pay every debt that is due, and returns how long to wait for
-// the next one. A payment that takes its time holds up no other.
-func (r *reaper) round(ctx context.Context) time.Duration {
+// the next one; crowded says that some of WhatsApp's calls have to wait for the
+// others. A payment that takes its time holds up none of another kind.
+func (r *reaper) round(ctx context.Context) (wait time.Duration, crowded bool) {
+	r.mu.Lock()
+	clear(r.gave) // the book shows from here on what became of them
+	r.mu.Unlock()
 	debts, err := r.book.Debts(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			r.log.Error("owed ends cannot be read", slog.Any("error", err))
 		}
-		return debtBackoff[len(debtBackoff)-1]
+		return debtBackoff[len(debtBackoff)-1], false
 	}
 	r.report(debts)
-	wait := debtPollLimit
+	wait = debtPollLimit
 	for _, d := range debts {
 		if due := d.Next.Sub(r.now()); due > 0 && due <= longestPause { // else the clock went back since
 			wait = min(wait, due)
 			continue
 		}
-		if !r.take(d) {
-			continue
+		switch r.take(d) {
+		case taken:
+			r.work.Go(func() { r.payOut(ctx, d) })
+		case noRoom:
+			crowded = crowded || d.Kind != debtDialog
+		case notNow:
 		}
-		r.work.Go(func() {
-			if !r.pay(ctx, d) {
-				select { // the book still says that it is due
-				case <-time.After(bookRest):
-				case <-ctx.Done():
-				}
-			}
-			r.give(d.ID)
-			r.poke()
-		})
 	}
-	return wait
+	return wait, crowded
 }
 
-// take marks a debt as being paid, unless it is already, or too many are.
-func (r *reaper) take(d store.Debt) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.busy[d.ID] != "" || len(r.busy) >= debtsAtOnce {
-		return false
+// payOut pays a debt that was taken.
+func (r *reaper) payOut(ctx context.Context, d store.Debt) {
+	if !r.pay(ctx, d) {
+		select { // the book still says that it is due
+		case <-time.After(bookRest):
+		case <-ctx.Done():
+		}
 	}
-	r.busy[d.ID] = d.Kind
-	return true
+	r.give(d)
+	r.poke()
 }
 
-func (r *reaper) give(id int64) {
+type taking uint8
+
+const (
+	taken  taking = iota
+	notNow        // somebody pays it, or the row may be older than what became of it
+	noRoom        // too many are being paid
+)
+
+// take marks a debt as being paid.
+func (r *reaper) take(d store.Debt) taking {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.busy, id)
+	if r.busy[d.ID] || r.gave[d.ID] {
+		return notNow
+	}
+	open, most := r.open[debtTerminate]+r.open[debtReject], endsAtOnce
+	if d.Kind == debtDialog {
+		open, most = r.open[debtDialog], dialogsAtOnce
+	}
+	if open >= most {
+		return noRoom
+	}
+	r.busy[d.ID] = true
+	r.open[d.Kind]++
+	return taken
+}
+
+// give says that a payment is over, whatever came of it.
+func (r *reaper) give(d store.Debt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.busy, d.ID)
+	r.open[d.Kind]--
+	r.gave[d.ID] = true
 	close(r.less)
 	r.less = make(chan struct{})
 }

@@ -305,55 +305,120 @@ func (silentDialogs) Recover(ctx context.Context, _ []byte, _ sip.Reason) error 
 	return ctx.Err()
 }
 
+// catching is a reaper in fake time that catches up with so many debts of a kind.
+func catching(owed map[string]int, slow time.Duration) (*reaper, *debtList, *fakeGraph) {
+	book, now := &debtList{}, time.Now()
+	for _, kind := range []string{debtDialog, debtTerminate} { // the worse order
+		for range owed[kind] {
+			book.debts = append(book.debts, store.Debt{
+				ID: int64(len(book.debts) + 1), Kind: kind, Number: "support", WACID: "w", Since: now, Next: now, Expires: now.Add(debtLife),
+			})
+		}
+	}
+	g := &fakeGraph{ledger: &ledger{}, results: map[string][]error{}, slow: map[string]time.Duration{"terminate": slow}}
+	r := newReaper(book, newMetrics(nil, "test"), slog.New(slog.DiscardHandler))
+	r.ender, r.dialogs = func(string) graphEnder { return g }, silentDialogs{}
+	return r, book, g
+}
+
+func (r *reaper) onTheirWay() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.busy)
+}
+
 // At a start the PBX has a moment to confirm the ends of earlier calls, Meta
-// longer. What takes more time is neither broken off nor begun a second time.
+// longer, and a silent PBX takes no room from Meta's. What takes more time is
+// neither broken off nor begun a second time.
 func TestCatchUp(t *testing.T) {
 	for _, row := range []struct {
-		name  string
-		kinds []string
-		slow  time.Duration // of Meta
-		want  time.Duration
+		name string
+		owed map[string]int
+		slow time.Duration // of Meta
+		want time.Duration
+		left int
 	}{
-		{"nothing is owed", nil, 0, 0},
-		{"all confirm", []string{debtTerminate}, 100 * time.Millisecond, 100 * time.Millisecond},
-		{"the PBX is silent", []string{debtTerminate, debtDialog}, 0, pbxMoment},
-		{"Meta takes longer than the PBX may", []string{debtTerminate, debtDialog}, 1500 * time.Millisecond, 1500 * time.Millisecond},
+		{"nothing is owed", nil, 0, 0, 0},
+		{"all confirm", map[string]int{debtTerminate: 1}, 100 * time.Millisecond, 100 * time.Millisecond, 0},
+		{"more calls than are ended at once", map[string]int{debtTerminate: 2*endsAtOnce + 1}, 100 * time.Millisecond, 300 * time.Millisecond, 0},
+		{"the PBX is silent", map[string]int{debtTerminate: 1, debtDialog: 1}, 0, pbxMoment, 1},
+		{"the PBX is silent about many", map[string]int{debtTerminate: endsAtOnce, debtDialog: dialogsAtOnce + 1}, 0, pbxMoment, dialogsAtOnce + 1},
+		{"Meta takes longer than the PBX may", map[string]int{debtTerminate: 1, debtDialog: 1}, 1500 * time.Millisecond, 1500 * time.Millisecond, 1},
+		{"Meta is silent", map[string]int{debtTerminate: 1}, time.Minute, time.Second, 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				book := &debtList{}
-				now := time.Now()
-				for i, kind := range row.kinds {
-					book.debts = append(book.debts, store.Debt{ID: int64(i + 1), Kind: kind, Number: "support", WACID: "w", Since: now, Next: now, Expires: now.Add(debtLife)})
+				r, book, g := catching(row.owed, row.slow)
+				limit := time.Second
+				if row.want > limit {
+					limit = recoverLimit
 				}
-				g := &fakeGraph{ledger: &ledger{}, results: map[string][]error{}, slow: map[string]time.Duration{"terminate": row.slow}}
-				r := newReaper(book, newMetrics(nil, "test"), slog.New(slog.DiscardHandler))
-				r.ender, r.dialogs = func(string) graphEnder { return g }, silentDialogs{}
-				r.catchUp(t.Context())
-				if took := time.Since(now); took != row.want {
+				limited, cancel := context.WithTimeout(t.Context(), limit)
+				began := time.Now()
+				r.catchUp(limited)
+				cancel() // as New does when it goes on
+				synctest.Wait()
+				if took := time.Since(began); took != row.want {
 					t.Errorf("took %v, want %v", took, row.want)
 				}
-				dialogs := 0
-				if slices.Contains(row.kinds, debtDialog) {
-					dialogs = 1
+				busy := min(row.left, dialogsAtOnce)
+				if n := r.onTheirWay(); n != busy || book.left() != row.left {
+					t.Errorf("%d payments on their way and %d owed, want %d and %d", n, book.left(), busy, row.left)
 				}
-				if left := book.left(); left != dialogs {
-					t.Errorf("%d are owed, want %d", left, dialogs)
-				}
+				g.take()
 				ctx, stop := context.WithCancel(t.Context())
-				r.round(ctx)
-				if n := len(r.busy); n != dialogs {
-					t.Errorf("%d payments on their way, want %d", n, dialogs)
-				}
-				stop()
+				over := make(chan struct{})
+				go func() {
+					r.run(ctx)
+					close(over)
+				}()
 				synctest.Wait()
-				if n := len(r.busy); n != dialogs {
-					t.Errorf("%d payments on their way after another round, want %d", n, dialogs)
+				if asked := g.take(); len(asked) != 0 || r.onTheirWay() != busy {
+					t.Errorf("run asked Meta %v and has %d payments on their way, want none again and %d", asked, r.onTheirWay(), busy)
 				}
-				if err := r.close(); err != nil || len(r.busy) != 0 {
-					t.Errorf("%d payments outlive the reaper (%v)", len(r.busy), err)
+				began = time.Now()
+				stop()
+				<-over
+				if took := time.Since(began); took != 0 || r.onTheirWay() != 0 {
+					t.Errorf("the end took %v and left %d payments", took, r.onTheirWay())
 				}
 			})
 		})
 	}
+}
+
+// A start that fails after it caught up waits for nobody either.
+func TestCatchUpIsBrokenOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, book, _ := catching(map[string]int{debtDialog: 3}, 0)
+		r.catchUp(t.Context())
+		began := time.Now()
+		if err := r.close(); err != nil || time.Since(began) != 0 || r.onTheirWay() != 0 || book.left() != 3 {
+			t.Errorf("closed after %v with %d payments on their way and %d owed (%v)", time.Since(began), r.onTheirWay(), book.left(), err)
+		}
+	})
+}
+
+// slowBook takes its time to be read: payments end meanwhile.
+type slowBook struct{ *debtList }
+
+func (b slowBook) Debts(ctx context.Context) ([]store.Debt, error) {
+	debts, err := b.debtList.Debts(ctx)
+	time.Sleep(200 * time.Millisecond)
+	return debts, err
+}
+
+// A round that read the book before a payment was noted there does not pay again.
+func TestReaperPaysOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, book, g := catching(map[string]int{debtTerminate: 1}, 100*time.Millisecond)
+		r.book = slowBook{book}
+		for range 3 {
+			r.round(t.Context())
+		}
+		r.work.Wait()
+		if asked := g.take(); len(asked) != 1 {
+			t.Errorf("asked %v", asked)
+		}
+	})
 }

@@ -30,8 +30,8 @@ const (
 	purgeEvery      = time.Hour
 )
 
-// listen binds the two HTTP listeners, after the calls of an earlier run have
-// been ended.
+// listen binds the two HTTP listeners, after the ends of an earlier run's calls
+// are on their way.
 func (g *Gateway) listen(ctx context.Context, cfg *config.Config) error {
 	var lc net.ListenConfig
 	hook, err := lc.Listen(ctx, "tcp", cfg.HTTP.Webhook.Listen)

@@ -203,30 +203,40 @@ func TestStrayWithoutARecord(t *testing.T) {
 	}
 }
 
+// placedCall is a call to a customer that is begun on disk and that never runs:
+// its own note of its name is as late as can be.
+func placedCall(t *testing.T, g *Gateway) (*Call, store.Call) {
+	t.Helper()
+	row := strayCall("a")
+	if err := g.store.Begin(t.Context(), row, ""); err != nil {
+		t.Fatal(err)
+	}
+	c := newCall(g.current.Load().env, row.ID, order{direction: outbound})
+	g.registry.admitTagged(c, row.Tag)
+	t.Cleanup(func() { g.registry.remove(c, row.Tag, false, time.Now()) })
+	return c, row
+}
+
 // The first webhook of a call may come before connect's reply, and be the only
 // one that is taken: before it is marked done the call's name is on disk, so that
 // a crash between the two leaves nothing that cannot be ended at once.
 func TestNameIsOnDiskBeforeItsEventIsDone(t *testing.T) {
 	g := gatewayOn(t, deadEnd(t))
-	row := strayCall("a")
-	if err := g.store.Begin(t.Context(), row, ""); err != nil {
-		t.Fatal(err)
-	}
-	// It never runs: its own note of the name is as late as can be.
-	c := newCall(g.current.Load().env, row.ID, order{direction: outbound})
-	g.registry.admitTagged(c, row.Tag)
+	c, _ := placedCall(t, g)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
 	for _, key := range []string{"first", "second"} {
 		ev := ringing("a", key, "wacid.a")
-		if _, err := g.store.Journal(t.Context(), []store.Event{{Key: key, Kind: string(ev.Kind()), CallID: "wacid.a", At: ev.At, Body: []byte("{}")}}); err != nil {
+		if _, err := g.store.Journal(ctx, []store.Event{{Key: key, Kind: string(ev.Kind()), CallID: "wacid.a", At: ev.At, Body: []byte("{}")}}); err != nil {
 			t.Fatal(err)
 		}
 		g.deliver(ev)
 		for undone := 1; undone > 0; {
-			events, err := g.store.Undone(t.Context())
+			events, err := g.store.Undone(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
-			calls, err := g.store.Unfinished(t.Context())
+			calls, err := g.store.Unfinished(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -238,5 +248,29 @@ func TestNameIsOnDiskBeforeItsEventIsDone(t *testing.T) {
 	if !c.kept.Load() {
 		t.Error("each event would write the name again")
 	}
-	g.registry.remove(c, row.Tag, false, time.Now())
+}
+
+// An event that a call has taken while its record was being written, or after, may
+// be the only one that has the call's name: it stays undone.
+func TestEventOfACallThatEndsNamelessStaysUndone(t *testing.T) {
+	g := gatewayOn(t, deadEnd(t))
+	c, row := placedCall(t, g)
+	if c.tooLate() {
+		t.Error("a call that goes on is too late for its name")
+	}
+	c.view.Store(&callState{rec: store.Record{ID: row.ID}, phase: Ended})
+	if !c.tooLate() {
+		t.Error("the event is settled although the record may not have the name")
+	}
+	ended := store.Record{ID: row.ID, Number: row.Number, StartedAt: row.StartedAt, EndedAt: time.Now()}
+	if err := g.store.End(t.Context(), ended, nil, row.Tag); err != nil {
+		t.Fatal(err)
+	}
+	if g.keepName(c, "wacid.a") || c.kept.Load() {
+		t.Error("the name counts as kept although the call was written down without it")
+	}
+	c.kept.Store(true)
+	if c.tooLate() || !g.keepName(c, "wacid.a") {
+		t.Error("the event of a call whose name is on disk is not settled")
+	}
 }

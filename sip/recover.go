@@ -109,7 +109,7 @@ func (s *Server) endInvite(ctx context.Context, t *trunk, st durable, r Reason) 
 		tx.mu.Lock()
 		tx.state, tx.fl = txProceeding, s.flowTo(t, to)
 		tx.mu.Unlock()
-		s.cancel(tx, r)
+		s.cancelOr(tx, r, func(err error) { inbox.put(gotResponse{tx, nil, err}) })
 		open = append(open, tx)
 	}
 	defer func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"testing"
 	"time"
 
@@ -106,6 +107,39 @@ func TestRecoverOfAnInviteThatNeverLeft(t *testing.T) {
 	if err := outcome(t, done); err != nil {
 		t.Error(err)
 	}
+}
+
+// A CANCEL that cannot leave is no end: whoever owes it hears of it at once and
+// tries again, instead of when an answer would have been due.
+func TestRecoverTellsThatNothingLeft(t *testing.T) {
+	p := newPeer(t)
+	s := newTestServer(t, quick(), trunkTo(p))
+	c, _, _ := dial(t, s, p, call())
+	state := overDeadTCP(t, c.State())
+	s = crash(t, s, trunkTo(p))
+	if err := outcome(t, recovering(t, s, state)); !errors.Is(err, ErrTransport) {
+		t.Errorf("got %v, want %v", err, ErrTransport)
+	}
+}
+
+// overDeadTCP is the same attempt over TCP to a port where nobody listens.
+func overDeadTCP(t *testing.T, state []byte) []byte {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var st durable
+	if err := json.Unmarshal(state, &st); err != nil {
+		t.Fatal(err)
+	}
+	st.Proto, st.Addr = "tcp", l.Addr().String()
+	b, err := json.Marshal(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func TestRecoverCancelsTheAuthorizedAttempt(t *testing.T) {

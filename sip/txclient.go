@@ -284,7 +284,11 @@ func (tx *clientTx) hand(m *message) {
 
 // cancel sends the CANCEL of an INVITE: same branch, same Request-URI, same
 // way (RFC 3261 section 9.1).
-func (s *Server) cancel(tx *clientTx, r Reason) {
+func (s *Server) cancel(tx *clientTx, r Reason) { s.cancelOr(tx, r, func(error) {}) }
+
+// cancelOr is cancel, and failed is told if the CANCEL cannot be sent or is never
+// answered.
+func (s *Server) cancelOr(tx *clientTx, r Reason, failed func(error)) {
 	c := &message{method: "CANCEL", uri: tx.req.uri}
 	seq, _, _ := cutSpace(tx.req.get("CSeq"))
 	c.add("Max-Forwards", "70")
@@ -299,7 +303,10 @@ func (s *Server) cancel(tx *clientTx, r Reason) {
 	v, _ := parseVia(tx.req.get("Via"))
 	branch, _ := v.params.get("branch")
 	s.request(tx.trunk, c, tx.to, branch, s.tm.limit(), func(_ *clientTx, m *message, err error) bool {
-		if err == nil && m.status >= 200 {
+		switch {
+		case err != nil:
+			failed(err)
+		case m.status >= 200:
 			tx.deliver(tx, nil, cancelAnswered{m.status})
 		}
 		return true

@@ -55,7 +55,11 @@ func (s *Server) deliverLate(l *lane, h hook, late time.Duration) {
 				s.attempt(s.body([]hook{h}), []hook{h}, 1, true)
 			}
 			for range u.Copies {
-				s.wg.Go(func() { s.post([]hook{h}, nil) })
+				s.owed.add(1)
+				s.wg.Go(func() {
+					defer s.owed.add(-1)
+					s.post([]hook{h}, nil)
+				})
 			}
 			s.send(h, tried)
 			tried = nil
@@ -85,7 +89,8 @@ func (o *owed) add(n int) {
 }
 
 // WaitDelivered returns when no webhook is on its way: each was taken, dropped
-// or given up. Those of calls that go on may follow.
+// or given up. Those of calls that go on may follow, and one that is to change
+// places with the next waits for that.
 func (s *Server) WaitDelivered(ctx context.Context) error {
 	s.owed.mu.Lock()
 	n, none := s.owed.n, s.owed.none

@@ -25,7 +25,7 @@ FUZZTIME ?= 5m
 SOAKTIME ?= 10m
 BENCH ?=
 
-.PHONY: help setup build sbom demo test format lint vet unit model fuzz-short system tidy vuln fuzz bench mutants soak clean
+.PHONY: help setup build sbom image demo test format lint vet unit model fuzz-short system tidy vuln fuzz bench mutants soak clean
 
 help: ## these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ build: ## bin/wagate
 
 sbom: build ## bin/wagate.cdx.json, what the binary is made of
 	go run ./deploy/sbom bin/wagate >bin/wagate.cdx.json
+
+image: ## bin/wagate-image.tar, the container image, without a registry; as root
+	@bash test/tools/setup.sh image
+	bash test/tools/image.sh
 
 demo: build ## the main job on this machine, without an account
 	bin/wagate demo

@@ -1,14 +1,15 @@
 #!/bin/bash
-# setup.sh build|test: installs the Debian packages that are missing for that,
+# setup.sh build|test|image: installs the Debian packages that are missing for that,
 # and for test the PBXs of pbx.sh and the tools of prometheus.sh.
 # Go itself must be there already.
 set -euo pipefail
 
-case "${1:?build or test}" in
+case "${1:?build, test or image}" in
 build) packages=(gcc libc6-dev pkg-config libopus-dev libspandsp-dev ca-certificates) ;;
 test) packages=(gcc libc6-dev pkg-config libopus-dev libspandsp-dev ca-certificates git sip-tester baresip-core strace systemd) ;;
+image) packages=(buildah mmdebstrap ca-certificates git) ;;
 *)
-  echo "setup.sh: unknown: $1 (build or test)" >&2
+  echo "setup.sh: unknown: $1 (build, test or image)" >&2
   exit 2
   ;;
 esac

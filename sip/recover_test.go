@@ -125,7 +125,7 @@ func TestRecoverTellsThatNothingLeft(t *testing.T) {
 // overDeadTCP is the same attempt over TCP to a port where nobody listens.
 func overDeadTCP(t *testing.T, state []byte) []byte {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

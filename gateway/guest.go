@@ -30,7 +30,7 @@ func (g *Gateway) takeOver(e *running, s *sip.Session, in sip.Incoming) {
 		return
 	}
 	leg := &callerLeg{call: c, session: s, trunk: trunk.Name, agent: in.Caller.Number, table: sipIngress{Leg: id}}
-	if why := leg.describe(in.SDP, trunk); why != NoCause {
+	if why := leg.describe(in, trunk); why != NoCause {
 		turnAway(s, why, "", 0)
 		leg.free()
 		return

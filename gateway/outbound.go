@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"time"
 
 	"wagate/config"
@@ -45,7 +47,7 @@ func (g *Gateway) incoming(s *sip.Session, in sip.Incoming) {
 	c := newCall(e.env, rand.Text(), o)
 	leg := &callerLeg{call: c, session: s, trunk: trunk.Name}
 	c.in = leg
-	c.order.refuse = leg.describe(in.SDP, trunk)
+	c.order.refuse = leg.describe(in, trunk)
 	s.Bind(leg.handling(trunk))
 	g.registry.admitTagged(c, o.tag)
 	if !g.start(c) {
@@ -110,16 +112,30 @@ func digitsOf(n Number) string {
 	return string(n[1:])
 }
 
+// audioFrom says whose audio an incoming call may have: that of the host which
+// called, be it the trunk's first target or another, and of the first target.
+func audioFrom(source, first netip.Addr, sources []netip.Prefix) (remote netip.Addr, all []netip.Prefix) {
+	switch {
+	case !source.IsValid():
+		return first, sources
+	case first.IsValid() && first != source:
+		sources = append(slices.Clip(sources), netip.PrefixFrom(first, first.BitLen()))
+	}
+	return source, sources
+}
+
 // describe makes our audio and session description for a trunk's offer, and
 // says why not.
-func (l *callerLeg) describe(offer []byte, trunk config.Trunk) Cause {
+func (l *callerLeg) describe(in sip.Incoming, trunk config.Trunk) Cause {
+	offer := in.SDP
 	target := ""
 	if len(trunk.Targets) > 0 {
 		target = trunk.Targets[0].URI
 	}
+	remote, sources := audioFrom(in.Source, l.call.env.trunks.Address(trunk.Name, target), trunk.Sources)
 	sock, err := l.call.env.audio.Socket(media.SocketOptions{
-		Codecs: trunk.Codecs, Sources: trunk.Sources, NAT: trunk.NAT,
-		Secure: securityOf(trunk, target), Remote: l.call.env.trunks.Address(trunk.Name, target),
+		Codecs: trunk.Codecs, Sources: sources, NAT: trunk.NAT,
+		Secure: securityOf(trunk, target), Remote: remote,
 		Info: keysTo(trunk, func() presser { return l.session }),
 	})
 	if err != nil {

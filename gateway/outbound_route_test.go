@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -62,5 +64,33 @@ func TestOutboundRoutes(t *testing.T) {
 		if !errors.Is(err, tt.err) || err == nil && got != tt.want {
 			t.Errorf("%s: %+v, %v; want %+v, %v", tt.name, got, err, tt.want, tt.err)
 		}
+	}
+}
+
+// A trunk may have several targets: the audio of a call is that of the host which
+// called, whichever it is.
+func TestAudioOfTheHostThatCalled(t *testing.T) {
+	first, second := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	wide := []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+	for _, row := range []struct {
+		name          string
+		source, first netip.Addr
+		sources       []netip.Prefix
+		remote        netip.Addr
+		all           string
+	}{
+		{"the first target", first, first, nil, first, "[]"},
+		{"another target", second, first, nil, second, "[192.0.2.1/32]"},
+		{"another, with networks of media", second, first, wide, second, "[198.51.100.0/24 192.0.2.1/32]"},
+		{"no target resolves", second, netip.Addr{}, nil, second, "[]"},
+		{"nobody knows whence", netip.Addr{}, first, wide, first, "[198.51.100.0/24]"},
+	} {
+		remote, all := audioFrom(row.source, row.first, row.sources)
+		if remote != row.remote || fmt.Sprint(all) != row.all {
+			t.Errorf("%s: got %v and %v, want %v and %s", row.name, remote, all, row.remote, row.all)
+		}
+	}
+	if len(wide) != 1 || cap(wide) > 1 && wide[:2][1].IsValid() {
+		t.Error("the configuration was changed")
 	}
 }

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"errors"
+	"net/netip"
 	"time"
 )
 
@@ -85,8 +86,9 @@ type Incoming struct {
 	To          string // its user part, percent-escapes as they came; a tel: number. Where a registrar calls our Contact: that of To
 	Caller      Party  // from P-Asserted-Identity, else Remote-Party-ID, else From; no name where privacy is wanted
 	Headers     []Header
-	SDP         []byte // empty: the caller wants our offer
-	MaxForwards int    // what is left
+	SDP         []byte     // empty: the caller wants our offer
+	MaxForwards int        // what is left
+	Source      netip.Addr // where the INVITE came from
 	// Replaces is the dialog whose place the call is to take (RFC 3891): one of the
 	// same trunk that is up, or that we began and that rings. nil for all other
 	// calls.

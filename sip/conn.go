@@ -323,6 +323,10 @@ func (s *Server) keepConn(c *conn) bool {
 		s.metrics.reject("connections")
 		return false
 	}
+	if s.conns[c.key] != nil { // of ours, to the very port that it comes from: each serves what comes over it
+		s.twins++
+		c.key.twin = s.twins
+	}
 	s.conns[c.key] = c
 	s.perSource[source]++
 	return true

@@ -131,6 +131,9 @@ func TestGate(t *testing.T) {
 			case c.want == "415" && got.get("accept") == "" && got.get("accept-encoding") == "":
 				t.Errorf("415 without Accept:\n%s", got.bytes())
 			}
+			if c.method == "INVITE" && c.want != "480" && (got.get("x-wa-error") == "" || q850(got) == 0) {
+				t.Errorf("nothing says why:\n%s", got.bytes())
+			}
 			p.send(s.Addr("udp"), text)
 			if again := p.wantThat(c.want, mine); again.get("To") != got.get("To") {
 				t.Errorf("the same request got another tag: %s, %s", again.get("To"), got.get("To"))

@@ -159,7 +159,12 @@ func (c *Session) peerInvite(in gotRequest) {
 		return
 	}
 	sdp := c.local
-	if len(in.m.body) > 0 {
+	switch {
+	case len(in.m.body) == 0 && c.reoffer != nil: // what we want, whatever was agreed on: a hold ends like that (RFC 6337 section 5.1)
+		if offer, err := c.reoffer(nil); err == nil {
+			sdp, c.remote = offer, nil // the answer is news, also where it is the same
+		}
+	case len(in.m.body) > 0:
 		answer, err := c.offered(in.m.body)
 		if err != nil {
 			in.tx.answer(488)

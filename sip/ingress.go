@@ -76,6 +76,7 @@ func incomingOf(t *trunk, m *message) Incoming {
 	in := Incoming{
 		Trunk: t.cfg.Name, CallID: m.get("Call-ID"), URI: m.uri, To: u.user,
 		SDP: slices.Clone(m.body), MaxForwards: hops - 1, Caller: callerOf(m),
+		Source: m.from.addr.Addr(),
 	}
 	if u.user == contactUser && t.registrar != "" { // called by our registration: the number is in To
 		if a, ok := parseAddress(m.get("To")); ok {

@@ -134,9 +134,9 @@ func (d *desk) cancel(invite *message) {
 func TestIncomingCall(t *testing.T) {
 	d := newDesk(t)
 	invite, c := d.invite("v=0 offer", "X-WA-Number: support", "P-Asserted-Identity: <sip:202@pbx>", "Max-Forwards: 12")
-	want := Incoming{Trunk: "pbx", CallID: invite.get("Call-ID"), URI: invite.uri, To: "+34600111222", Caller: Party{Number: "202"}, MaxForwards: 11}
+	want := Incoming{Trunk: "pbx", CallID: invite.get("Call-ID"), URI: invite.uri, To: "+34600111222", Caller: Party{Number: "202"}, MaxForwards: 11, Source: d.addr().Addr()}
 	if got := c.in; got.Trunk != want.Trunk || got.CallID != want.CallID || got.URI != want.URI || got.To != want.To || got.Caller != want.Caller ||
-		got.MaxForwards != want.MaxForwards || string(got.SDP) != "v=0 offer" || len(got.Headers) != 1 || got.Headers[0] != (Header{"x-wa-number", "support"}) {
+		got.MaxForwards != want.MaxForwards || got.Source != want.Source || string(got.SDP) != "v=0 offer" || len(got.Headers) != 1 || got.Headers[0] != (Header{"x-wa-number", "support"}) {
 		t.Errorf("got %+v", got)
 	}
 	c.Ring()

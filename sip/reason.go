@@ -72,6 +72,23 @@ var (
 	abandoned = Reason{Q850: 41, Text: "given up by the gateway", WAError: "internal"}
 )
 
+// formal is the reason of an INVITE that is refused before it is a call, by the
+// table of RFC 3398 section 7.2.4.1.
+func formal(status int, text string) Reason {
+	r := Reason{Q850: 127, Text: text, WAError: "not_allowed"}
+	switch status {
+	case 400, 481:
+		r.Q850 = 41
+	case 406, 415:
+		r.Q850, r.WAError = 79, "no_codec"
+	case 482, 483:
+		r.Q850, r.WAError = 25, "no_route"
+	case 500:
+		r.Q850, r.WAError = 41, "internal"
+	}
+	return r
+}
+
 // ours puts the call's name on a reason.
 func (c *Session) ours(r Reason) Reason {
 	r.Call = cmp.Or(r.Call, c.call)

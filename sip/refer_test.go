@@ -103,6 +103,9 @@ func TestReferToIsReadStrictly(t *testing.T) {
 		{"Refer-To: <sip:601:secret@" + here + ">", "400"},
 		{"Refer-To: <sip:601@" + here + "?Subject=x>", "400"},
 		{"Refer-To: <sip:601@" + here + "?Replaces=a%3Bto-tag%3D1%3Bfrom-tag%3D2&Subject=x>", "400"},
+		{"Refer-To: <sip:601@" + here + "?Require=replaces>", "400"},
+		{"Refer-To: <sip:601@" + here + "?Require=100rel&Replaces=a%3Bto-tag%3D1%3Bfrom-tag%3D2>", "400"},
+		{"Refer-To: <sip:601@" + here + "?Replaces=a%3Bto-tag%3D1%3Bfrom-tag%3D2&Replaces=a%3Bto-tag%3D1%3Bfrom-tag%3D2>", "400"},
 		{"Refer-To: <sip:601@" + here + "?Replaces=a%3Bto-tag%3D1>", "400"},
 		{"Refer-To: <sip:601@" + here + "?Replaces=a%0D%0AX%3Bto-tag%3D1%3Bfrom-tag%3D2>", "400"},
 		{"Refer-To: <sip:601@" + here + ";method=BYE>", "400"},
@@ -150,7 +153,7 @@ func TestReferToIsReadStrictly(t *testing.T) {
 		p.want("603")
 	}
 	seq++
-	p.inDialog(invite, "a", "REFER", seq, "", "Refer-To: <sip:601@"+here+"?Replaces=a%40b%3Bto-tag%3D1%3Bfrom-tag%3D2>")
+	p.inDialog(invite, "a", "REFER", seq, "", "Refer-To: <sip:601@"+here+"?Require=replaces&Replaces=a%40b%3Bto-tag%3D1%3Bfrom-tag%3D2>")
 	if got := next[Refer](e); got.Replaces != (Replaces{CallID: "a@b", ToTag: "1", FromTag: "2"}) || got.Ours {
 		t.Errorf("Replaces is read as %+v", got)
 	}

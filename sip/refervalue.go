@@ -111,13 +111,23 @@ func parseReferTo(value string) (referTo, *fault) {
 	if !more {
 		return t, nil
 	}
-	name, escaped, _ := strings.Cut(headers, "=")
-	plain, err := url.PathUnescape(escaped)
-	if err != nil || !strings.EqualFold(name, "Replaces") || strings.Contains(escaped, "&") {
-		return t, malformed("Bad Refer-To")
+	replaced := false
+	for header := range strings.SplitSeq(headers, "&") {
+		name, escaped, _ := strings.Cut(header, "=")
+		plain, err := url.PathUnescape(escaped)
+		switch {
+		case err == nil && strings.EqualFold(name, "Require") && strings.EqualFold(plain, "replaces"): // says what Replaces means anyway
+		case err != nil || !strings.EqualFold(name, "Replaces") || replaced:
+			return t, malformed("Bad Refer-To")
+		default:
+			replaced = true
+			if t.replaces, ok = parseReplaces(plain); !ok {
+				return t, malformed("Bad Replaces")
+			}
+		}
 	}
-	if t.replaces, ok = parseReplaces(plain); !ok {
-		return t, malformed("Bad Replaces")
+	if !replaced {
+		return t, malformed("Bad Refer-To")
 	}
 	return t, nil
 }

@@ -122,6 +122,9 @@ func (s *Server) refuse(req *message, fl flow, f *fault) {
 	if f.text != "" {
 		m.reason = f.text
 	}
+	if req.method == "INVITE" && !m.has("X-WA-Error") {
+		m.addReason(formal(f.status, m.reason))
+	}
 	replyFlow(req, fl).send(m.bytes(), nil)
 }
 

@@ -117,6 +117,7 @@ var errWildcard = errors.New("the certificate names the host by a wildcard only"
 type connKey struct {
 	endpoint
 	owner string // of a TLS connection that we opened
+	twin  uint64 // of one that the far end opened beside ours to the same port; else 0
 }
 
 // keyOf names the connection of a trunk to an endpoint.
@@ -127,7 +128,7 @@ func (t *trunk) keyOf(to endpoint) connKey {
 	if to.name == "" {
 		to.name = t.nameAt(to.addr)
 	}
-	return connKey{to, t.tls.owner}
+	return connKey{endpoint: to, owner: t.tls.owner}
 }
 
 // nameAt returns whom the trunk has at an address: the target there, else on

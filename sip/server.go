@@ -69,6 +69,7 @@ type Server struct {
 	verdictMu sync.Mutex      // held over changed, so that changes keep their order
 	verdicts  map[string]bool // whether a trunk was up when it was last reported
 
+	twins     uint64 // connMu; how many there were
 	connMu    sync.Mutex
 	conns     map[connKey]*conn
 	perSource map[netip.Addr]int

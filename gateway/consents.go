@@ -96,7 +96,11 @@ func (g *Gateway) connectAsked(o order, err error) {
 		return
 	}
 	g.note(func(ctx context.Context) error {
-		return g.permissions.refusedCall(ctx, o.number, o.user.Callee(), err, time.Now())
+		refused := g.permissions.refusedCall(ctx, o.number, o.user.Callee(), err, time.Now())
+		if refused == nil && metaCode(err) == whatsapp.CodeNoConsent {
+			g.askLater(o, whatsapp.ReasonRevoked) // as if we had known
+		}
+		return refused
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"wagate/media"
@@ -339,9 +340,9 @@ func replyOfAPI(r graphReq, api *whatsapp.APIError) graphReply {
 	switch ending := r == reqReject || r == reqTerminate; {
 	case api.Gone():
 		return graphReply{Result: resultGone}
-	case api.InProgress() && r == reqAccept:
+	case api.InProgress() && (r == reqAccept || r == reqPreAccept): // an earlier one worked
 		return graphReply{}
-	case r == reqConnect && api.Temporary():
+	case r == reqConnect && (api.Temporary() || api.Status >= http.StatusInternalServerError):
 		return graphReply{resultTemporary, causeOfAPI(api)}
 	case api.Temporary():
 		return graphReply{resultTemporary, APIDown}
@@ -366,4 +367,4 @@ const (
 	codeBadSDP   = 138008
 )
 
-func hopeless(code int) bool { return code == codeInvalid || code == codeToken || code == codeBadSDP }
+func hopeless(code int) bool { return code == codeInvalid || code == codeBadSDP || standing(code) }

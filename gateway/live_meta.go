@@ -111,5 +111,5 @@ func (l *live) numbers(ctx context.Context) {
 		}
 	}
 	l.report(doubtful("webhook subscription", "cannot be asked with a number's token",
-		"see in the app's WhatsApp configuration that the field calls is subscribed, and call the number"))
+		"see in the app's WhatsApp configuration that the fields calls and messages are subscribed, and call the number"))
 }

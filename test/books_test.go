@@ -3,9 +3,11 @@ package test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,7 +34,7 @@ func settled(ctx context.Context, t *testing.T, r *rig.Rig, allowed ...fakemeta.
 	rs := records(ctx, t, r, len(r.Meta.Books()))
 	for _, v := range r.Meta.Violations() {
 		if !slices.Contains(allowed, v.Rule) {
-			t.Errorf("Meta would complain: %s: %s", v.Rule, v.Detail)
+			t.Errorf("Meta would complain: %s: %s%s", v.Rule, v.Detail, askedOf(r.Meta, v.CallID))
 		}
 	}
 	for _, f := range r.PBX.Faults() {
@@ -41,6 +43,40 @@ func settled(ctx context.Context, t *testing.T, r *rig.Rig, allowed ...fakemeta.
 	wantOneEach(t, r, rs)
 	wantAtRest(t, r)
 	return rs
+}
+
+// unknowable says whether a terminate that Meta refused was right to try: of the
+// call's pre_accept and accept nobody could know that they had no effect, and
+// reject followed at once.
+func unknowable(m *fakemeta.Server, v fakemeta.Violation) bool {
+	if v.Rule != fakemeta.RefusedRequest || !strings.HasPrefix(v.Detail, "terminate: ") {
+		return false
+	}
+	lost, rejected := false, false
+	for _, q := range m.Requests() {
+		switch {
+		case q.CallID != v.CallID:
+		case q.Action == "reject":
+			rejected = q.Done
+		case q.Action == "terminate":
+		case q.Done:
+			return false
+		default:
+			lost = lost || q.Fault != fakemeta.NoFault
+		}
+	}
+	return lost && rejected
+}
+
+// askedOf tells a call's requests in the order of their answers.
+func askedOf(m *fakemeta.Server, id string) string {
+	var b strings.Builder
+	for _, q := range m.Requests() {
+		if q.CallID == id {
+			fmt.Fprintf(&b, "\n  %s %s: %d %s, fault %v, done %v, took %v", q.At.Format("05.000"), q.Action, q.Status, q.Details, q.Fault, q.Done, q.Took)
+		}
+	}
+	return b.String()
 }
 
 // wantOneEach asserts that every call that Meta knows has exactly one record.

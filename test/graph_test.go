@@ -72,13 +72,23 @@ func troubled(ctx context.Context, t *testing.T, r *rig.Rig) []store.Record {
 	return rs
 }
 
-// TestPreAcceptFails: it is optional, so whatever becomes of it, the customer
-// and the phone talk.
+// TestPreAcceptFails: it is optional, so whatever becomes of it, be it for good or
+// once, with its effect or without, the customer and the phone talk.
 func TestPreAcceptFails(t *testing.T) {
 	t.Parallel()
+	for name, times := range map[string]int{"for good": 0, "once": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			preAcceptFails(t, times)
+		})
+	}
+}
+
+func preAcceptFails(t *testing.T, times int) {
+	t.Helper()
 	r, ctx := rigged(t, troubledLines(unprobed))
-	r.PBX.Handle(answering(500 * time.Millisecond))
-	all := provoke(ctx, t, r, "pre_accept", 0)
+	r.PBX.Handle(answering(time.Second))
+	all := provoke(ctx, t, r, "pre_accept", times)
 	for _, x := range all {
 		if err := x.customer.Wait(ctx, fakemeta.Connected); err != nil {
 			t.Errorf("%s: %v", x.name(), err)

@@ -23,6 +23,7 @@ func TestAddressesThatCannotAllBeTrue(t *testing.T) {
 		{"private", "udp://0.0.0.0:5060", "10.0.0.1", "0.0.0.0", "", ""},
 		{"audio untold", "udp://0.0.0.0:5060", "198.51.100.7", "0.0.0.0", "", "sip.public_host: 198.51.100.7 takes the calls"},
 		{"calls untold", "udp://0.0.0.0:5060", "", "0.0.0.0", "198.51.100.7", "media.rtp.public_ip: 198.51.100.7 takes the audio"},
+		{"calls untold, inside", "udp://0.0.0.0:5060", "", "0.0.0.0", "10.0.0.7", ""},
 		{"nobody", "udp://0.0.0.0:5060", "0.0.0.0", "0.0.0.0", "", "sip.public_host: 0.0.0.0 is no one's address"},
 		{"nobody, IPv6", "udp://[::]:5060", "[::]:5060", "::", "", "sip.public_host: :: is no one's address"},
 		{"loopback only", "tcp://127.0.0.1:5060", "198.51.100.7", "0.0.0.0", "198.51.100.7", "sip.public_host: nobody reaches 198.51.100.7"},

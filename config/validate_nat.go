@@ -32,7 +32,7 @@ func (c *Config) checkNAT(l *faultLog) {
 	case !ip.IsValid():
 	case !inside(ip) && rtp.Bind.IsValid() && inside(rtp.Bind):
 		l.add("media.rtp.public_ip", "bind 0.0.0.0, or leave it out", "nobody reaches %s, because media.rtp.bind is a loopback address", ip)
-	case c.SIP.PublicHost == "" && !slices.Contains(listens, ip):
+	case c.SIP.PublicHost == "" && ip.IsGlobalUnicast() && !ip.IsPrivate() && !slices.Contains(listens, ip):
 		l.add("media.rtp.public_ip", "write sip.public_host too, the same address as a rule", "%s takes the audio, but the PBX is not told where the calls are taken", ip)
 	}
 }

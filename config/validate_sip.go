@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nyaruka/phonenumbers"
 )
 
 var (
@@ -16,7 +18,7 @@ var (
 	userPattern = regexp.MustCompile(`^[A-Za-z0-9._+-]{1,64}$`)
 	// An account is part of a quoted string, and of what is hashed with colons.
 	accountPattern = regexp.MustCompile(`^[A-Za-z0-9._+@!*~-]{1,64}$`)
-	callerPattern  = regexp.MustCompile(`^(e164|plain|00|national:[1-9][0-9]{0,2})$`)
+	callerPattern  = regexp.MustCompile(`^(e164|plain|00|national:([1-9][0-9]{0,2}|[A-Z]{2}))$`)
 )
 
 func (s SIP) check(l *faultLog) {
@@ -154,8 +156,10 @@ func (t Trunk) checkIdentity(l *faultLog, path string) {
 	if h := t.FromHost; h != "" && !isHost(h) {
 		l.add(path+".from_host", "write a name or an address, without port", "%s is not a host", quoted(h))
 	}
-	if !callerPattern.MatchString(t.CallerFormat) && !l.faulty(path+".caller_format") {
-		l.add(path+".caller_format", "write e164, plain, 00 or national:CC with the country's calling code", "%s is not a format", quoted(t.CallerFormat))
+	switch country, national := strings.CutPrefix(t.CallerFormat, "national:"); {
+	case l.faulty(path + ".caller_format"):
+	case !callerPattern.MatchString(t.CallerFormat), national && country >= "A" && phonenumbers.GetCountryCodeForRegion(country) == 0:
+		l.add(path+".caller_format", "write e164, plain, 00 or national:CC with a calling code or a country like 34 or ES", "%s is not a format", quoted(t.CallerFormat))
 	}
 	if t.Auth.User != "" {
 		l.secret(path+".auth.password", t.Auth.Password)

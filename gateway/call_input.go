@@ -18,6 +18,7 @@ func (c *Call) begin() {
 	c.rec = store.Record{
 		ID: c.id, Direction: o.direction, Number: o.number.Name, User: o.user.Number, UserID: o.user.UserID,
 		WACID: string(o.wacid), Route: o.route, Payload: o.payload, StartedAt: c.now, Trunk: o.trunk, To: o.dialed,
+		Node: c.env.cfg.Node,
 	}
 	if o.agent != "" {
 		c.rec.Agents = []string{o.agent}

@@ -136,7 +136,7 @@ func (g *Gateway) missed(offer whatsapp.Offer, number string, cause Cause) {
 	rec := store.Record{
 		ID: call.ID, Direction: inbound, Number: number, User: call.User, UserID: call.UserID,
 		WACID: call.WACID, Payload: call.Payload, StartedAt: now, EndedAt: now,
-		Cause: cause.String(), EndedBy: "customer", Q850: cause.recordQ850(false),
+		Cause: cause.String(), EndedBy: "customer", Q850: cause.recordQ850(false), Node: g.current.Load().cfg.Node,
 	}
 	m := missedCall{call: call, record: rec, eventKey: offer.Key}
 	if err := m.write(g.store); err != nil {

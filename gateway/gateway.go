@@ -213,6 +213,8 @@ func (g *Gateway) adopt(r *running) {
 		g.engine.Guard(float64(r.cfg.Limits.CPU) / 100)
 	}
 	g.metrics.expect(r.cfg)
+	g.metrics.node.Reset()
+	g.metrics.node.WithLabelValues(r.cfg.Node).Set(1)
 	g.metrics.reloadOK.Set(1)
 	g.metrics.reloadTime.SetToCurrentTime()
 	if old != nil {

@@ -13,6 +13,7 @@ import (
 // that list with a scrape.
 type metrics struct {
 	buildInfo     *prometheus.GaugeVec
+	node          *prometheus.GaugeVec
 	ready         prometheus.Gauge
 	draining      prometheus.Gauge
 	reloadOK      prometheus.Gauge
@@ -47,6 +48,9 @@ func newMetrics(reg prometheus.Registerer, version string) *metrics {
 		buildInfo: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "wagate_build_info", Help: "What is running; always 1.",
 		}, []string{"version", "goversion"}),
+		node: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "wagate_node_info", Help: "The name of this gateway; always 1.",
+		}, []string{"node"}),
 		ready: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "wagate_ready", Help: "1 while new calls are taken.",
 		}),
@@ -121,7 +125,7 @@ func newMetrics(reg prometheus.Registerer, version string) *metrics {
 			Name: "wagate_certificate_expiry_timestamp_seconds", Help: "Until when a certificate that we show is good.",
 		}, []string{"use"}),
 	}
-	reg.MustRegister(m.callbacks, m.buildInfo, m.ready, m.draining, m.reloadOK, m.reloadTime, m.started, m.ended, m.calls,
+	reg.MustRegister(m.callbacks, m.buildInfo, m.node, m.ready, m.draining, m.reloadOK, m.reloadTime, m.started, m.ended, m.calls,
 		m.abandoned, m.setup, m.answer, m.duration, m.panics, m.mailboxDepth, m.recovered, m.debts, m.debtsPaid,
 		m.debtsExpired, m.debtOldest, m.recordFailure, m.refused, m.transfers, m.certificates)
 	m.buildInfo.WithLabelValues(version, runtime.Version()).Set(1)

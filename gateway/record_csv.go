@@ -44,7 +44,8 @@ var recordTable = append([]recordColumn{
 	{"abandoned", func(r *store.Record) string { return strconv.FormatBool(r.Abandoned) }},
 }, append(
 	sideColumns("media_whatsapp_", func(r *store.Record) store.Side { return r.Media.WhatsApp }),
-	sideColumns("media_sip_", func(r *store.Record) store.Side { return r.Media.SIP })...,
+	append(sideColumns("media_sip_", func(r *store.Record) store.Side { return r.Media.SIP }),
+		recordColumn{"node", func(r *store.Record) string { return r.Node }})...,
 )...)
 
 func sideColumns(prefix string, side func(*store.Record) store.Side) []recordColumn {

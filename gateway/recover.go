@@ -52,7 +52,9 @@ func (g *Gateway) recoverCalls(ctx context.Context) error {
 	}
 	calls = append(calls, g.undone(ctx, now, events)...)
 	for _, c := range calls {
-		if err := g.store.End(ctx, recoveredRecord(c.Call, alive, now), recoveredDebts(c.Call, now), recoveredTag(c.Call)); err != nil {
+		rec := recoveredRecord(c.Call, alive, now)
+		rec.Node = g.current.Load().cfg.Node
+		if err := g.store.End(ctx, rec, recoveredDebts(c.Call, now), recoveredTag(c.Call)); err != nil {
 			return fmt.Errorf("call %s: %w", c.ID, err)
 		}
 		g.registry.bury(whatsapp.CallID(c.WACID), now, true)

@@ -155,7 +155,7 @@ func (g *Gateway) summon(ctx context.Context, e *running, o order) (*Call, error
 	err := e.env.book.End(limited, store.Record{
 		ID: c.id, Direction: o.direction, Number: o.number.Name, User: o.user.Number, UserID: o.user.UserID,
 		Trunk: o.trunk, To: o.dialed, Agents: []string{o.agent}, StartedAt: now, EndedAt: now, Route: o.route,
-		Cause: Draining.String(), EndedBy: "gateway", Q850: Draining.recordQ850(false),
+		Cause: Draining.String(), EndedBy: "gateway", Q850: Draining.recordQ850(false), Node: e.env.cfg.Node,
 	}, nil, "")
 	if err != nil {
 		g.log.Error("call record cannot be written; the next start ends and records this call again", slog.Any("error", err))

@@ -39,6 +39,7 @@ type Record struct {
 	CodecSIP      string    `json:"codec_sip"`
 	Media         Media     `json:"media"`
 	Abandoned     bool      `json:"abandoned"` // ended here while a network had not confirmed it
+	Node          string    `json:"node"`      // the gateway that wrote it
 }
 
 // Media has the figures of both sides' received audio.

@@ -20,7 +20,7 @@ func aRecord() Record {
 			WhatsApp: Side{Packets: 2870, Lost: 3, Late: 1, JitterMS: 4.5, RTTMS: 38, ConcealedMS: 60, MOS: 4.3, FirstAudioMS: 120},
 			SIP:      Side{Packets: 2875, FirstAudioMS: 20},
 		},
-		Abandoned: true,
+		Abandoned: true, Node: "gw1",
 	}
 }
 
@@ -42,7 +42,7 @@ func TestRecordJSON(t *testing.T) {
 				"mos": 4.3, "first_audio_ms": 120},
 			"sip": {"packets": 2875, "lost": 0, "late": 0, "jitter_ms": 0, "rtt_ms": 0, "concealed_ms": 0,
 				"mos": 0, "first_audio_ms": 20}},
-		"abandoned": true}`), &want))
+		"abandoned": true, "node": "gw1"}`), &want))
 	if !reflect.DeepEqual(fields, want) {
 		t.Errorf("got %s", got)
 	}

@@ -160,8 +160,14 @@ func (c *callsHangupCmd) Run(ctx context.Context, parent *callsCmd, term termina
 	if err != nil {
 		return err
 	}
+	if err := resp.Body.Close(); err != nil {
+		return err
+	}
+	if parent.JSON {
+		return writeJSON(term.out, map[string]string{"id": c.ID})
+	}
 	term.say("%s is being hung up", clean(c.ID))
-	return resp.Body.Close()
+	return nil
 }
 
 // printAnswer prints what the API says, indented.

@@ -12,7 +12,7 @@ import (
 )
 
 type recordsEraseCmd struct {
-	Yes bool `short:"y" help:"Do not ask whether it is meant."`
+	Yes bool `short:"y" help:"At a terminal, do not ask whether it is meant."`
 }
 
 // erased is what the gateway forgot.
@@ -38,14 +38,12 @@ func (e *recordsEraseCmd) Run(ctx context.Context, c *recordsCmd, term terminal)
 		return usageError{errors.New("a customer is erased whole: leave out --since, --until and --limit")}
 	case c.Format == "csv":
 		return usageError{errors.New("--format: what was erased is told as table or json")}
-	case !e.Yes && term.in == nil:
-		return usageError{errors.New("nobody can be asked here whether this is meant; add --yes")}
 	}
 	client, err := c.client()
 	if err != nil {
 		return err
 	}
-	if !e.Yes && !term.confirm(fmt.Sprintf("Forget %s for good? Records of calls stay, without the customer.", clean(c.User))) {
+	if !e.Yes && term.in != nil && !term.confirm(fmt.Sprintf("Forget %s for good? Records of calls stay, without the customer.", clean(c.User))) {
 		return errors.New("nothing is erased")
 	}
 	ctx, cancel := context.WithTimeout(ctx, eraseLimit)

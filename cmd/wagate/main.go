@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/sys/unix"
 )
 
 // Exit codes.
@@ -50,8 +51,7 @@ func (t terminal) warn(format string, args ...any) { _, _ = fmt.Fprintf(t.err, f
 
 // person is whoever types at a terminal, nil where a program does.
 func person(in *os.File) io.Reader {
-	st, err := in.Stat()
-	if err != nil || st.Mode()&os.ModeCharDevice == 0 {
+	if _, err := unix.IoctlGetTermios(int(in.Fd()), unix.TCGETS); err != nil {
 		return nil
 	}
 	return in

@@ -3,6 +3,7 @@ package sip
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -14,13 +15,17 @@ import (
 // lookupLimit bounds one round of name resolution of one target.
 const lookupLimit = 2 * time.Second
 
+// maxFormer bounds the addresses that a trunk remembers.
+const maxFormer = 64
+
 // resolve finds out what the trunk's names mean now. A name that cannot be
 // resolved keeps its last meaning, so that a dead resolver ends no calls; what
-// is known of an address survives.
+// is known of an address survives, and the address itself as long as calls may
+// be there.
 func (t *trunk) resolve(ctx context.Context, r *net.Resolver) {
 	var fresh []place
 	for _, n := range t.names {
-		found := lookup(ctx, r, n)
+		found := lookup(ctx, r, n, t.hasServices(n))
 		if len(found) == 0 {
 			t.mu.Lock()
 			for _, p := range t.places {
@@ -41,7 +46,35 @@ func (t *trunk) resolve(ctx context.Context, r *net.Resolver) {
 			}
 		}
 	}
+	t.former = t.left(fresh)
 	t.places = fresh
+}
+
+// hasServices says whether a name led to SRV records last.
+func (t *trunk) hasServices(n name) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.ContainsFunc(t.places, func(p place) bool { return p.srv != "" && p.srv == n.uri.host })
+}
+
+// left lists the addresses that are in no place any more, while there are calls.
+// The trunk is locked.
+func (t *trunk) left(fresh []place) []netip.Addr {
+	if t.live.Load() == 0 {
+		return nil
+	}
+	all := slices.Clone(t.former)
+	for _, p := range t.places {
+		all = append(append(all, p.to.addr.Addr()), p.extra...)
+	}
+	var left []netip.Addr
+	for _, a := range all {
+		here := slices.ContainsFunc(fresh, func(p place) bool { return p.to.addr.Addr() == a || slices.Contains(p.extra, a) })
+		if !here && !slices.Contains(left, a) {
+			left = append(left, a)
+		}
+	}
+	return left[max(len(left)-maxFormer, 0):]
 }
 
 // address returns where a target led last, named as the operator wrote it or as
@@ -68,8 +101,9 @@ func origin(p place, names []name) string {
 }
 
 // lookup resolves one target: an address as it stands, a name with a port or a
-// name without SRV records by its addresses, else by SRV (RFC 3263).
-func lookup(ctx context.Context, r *net.Resolver, n name) []place {
+// name without SRV records by its addresses, else by SRV (RFC 3263). A name that
+// had SRV records and whose lookup fails means nothing else for that.
+func lookup(ctx context.Context, r *net.Resolver, n name, services bool) []place {
 	proto := n.uri.proto("udp")
 	port := n.uri.port
 	if a, ok := n.uri.addr(); ok {
@@ -81,8 +115,13 @@ func lookup(ctx context.Context, r *net.Resolver, n name) []place {
 	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 	defer cancel()
 	if port == 0 {
-		if places := lookupSRV(ctx, r, n, proto); len(places) > 0 {
+		places, err := lookupSRV(ctx, r, n, proto)
+		var dns *net.DNSError
+		switch none := errors.As(err, &dns) && dns.IsNotFound; {
+		case len(places) > 0:
 			return places
+		case err != nil && services && !none:
+			return nil
 		}
 		port = portOf(proto)
 	}
@@ -105,14 +144,14 @@ func (n name) at(proto string, addr netip.AddrPort) endpoint {
 
 // lookupSRV expands a name by its SRV records, by priority; those of one priority
 // share the load by weight, anew for each call (RFC 2782).
-func lookupSRV(ctx context.Context, r *net.Resolver, n name, proto string) []place {
+func lookupSRV(ctx context.Context, r *net.Resolver, n name, proto string) ([]place, error) {
 	service, transport := "sip", proto
 	if proto == "tls" {
 		service, transport = "sips", "tcp"
 	}
 	_, records, err := r.LookupSRV(ctx, service, transport, n.uri.host)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	slices.SortStableFunc(records, func(a, b *net.SRV) int {
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), strings.Compare(a.Target, b.Target), cmp.Compare(a.Port, b.Port))
@@ -136,7 +175,7 @@ func lookupSRV(ctx context.Context, r *net.Resolver, n name, proto string) []pla
 			to: n.at(proto, netip.AddrPortFrom(addrs[0], rec.Port)), extra: addrs[1:],
 		})
 	}
-	return places
+	return places, nil
 }
 
 // srvScale makes a weight of zero the small chance beside others that it is, and
@@ -191,6 +230,9 @@ func compile(trunks []*trunk, retired []*trunk) *acl {
 			for _, addr := range append([]netip.Addr{p.to.addr.Addr()}, p.extra...) {
 				a.exact[addr] = append(a.exact[addr], grant{t, current && (p.role == isRegistrar || len(t.cfg.Sources) == 0 && p.role == isTarget)})
 			}
+		}
+		for _, addr := range t.former {
+			a.exact[addr] = append(a.exact[addr], grant{t, false})
 		}
 		t.mu.Unlock()
 	}

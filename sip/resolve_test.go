@@ -17,8 +17,10 @@ import (
 // zone is a name server for one test: SRV of _sip._udp.pbx.test in two
 // priorities, and addresses of the two hosts.
 type zone struct {
-	conn *net.UDPConn
-	dead atomic.Bool // answers SERVFAIL
+	conn  *net.UDPConn
+	dead  atomic.Bool // answers SERVFAIL
+	moved atomic.Bool // two.pbx.test has another address
+	apex  atomic.Bool // SRV is not answered, but pbx.test has an address
 }
 
 func newZone(t *testing.T) *zone {
@@ -76,13 +78,17 @@ func (z *zone) answer(query []byte) []byte {
 		record(append([]byte{0, 10, 0, 1, 0x13, 0xc5}, "\x03one\x03pbx\x04test\x00"...)...)
 	case name == "one.pbx.test" && kind == a:
 		record(10, 0, 0, 1)
+	case name == "pbx.test" && kind == a && z.apex.Load():
+		record(10, 0, 0, 80)
+	case name == "two.pbx.test" && kind == a && z.moved.Load():
+		record(10, 0, 0, 3)
 	case name == "two.pbx.test" && kind == a:
 		record(10, 0, 0, 9)
 		record(10, 0, 0, 2)
 	}
 	status := byte(0)
 	switch {
-	case z.dead.Load():
+	case z.dead.Load(), z.apex.Load() && kind == srv:
 		status, records = 2, nil
 	case len(records) == 0 && kind == srv:
 		status = 3
@@ -140,6 +146,50 @@ func TestServiceRecordsShareByWeight(t *testing.T) {
 	}
 	if order := tr.targets(now); order[0] != "dddd" {
 		t.Errorf("with dead ones of the first priority the order is %v", order)
+	}
+}
+
+// TestServicesThatAreNotAnswered: the bare domain is another machine, its web
+// server perhaps.
+func TestServicesThatAreNotAnswered(t *testing.T) {
+	z := newZone(t)
+	tr, err := newTrunk(config.Trunk{Name: "pbx", Targets: []config.Target{{URI: "sip:pbx.test"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.resolve(t.Context(), z.resolver())
+	before := tr.targets(time.Now())
+	z.apex.Store(true)
+	tr.resolve(t.Context(), z.resolver())
+	if got := tr.targets(time.Now()); len(before) != 2 || !slices.Equal(got, before) || tr.allows(netip.MustParseAddr("10.0.0.80")) {
+		t.Errorf("targets are %v, were %v", got, before)
+	}
+}
+
+// TestNameMovesDuringACall: who has a call of ours may end it from where it began,
+// but begins no other there.
+func TestNameMovesDuringACall(t *testing.T) {
+	z := newZone(t)
+	tr, err := newTrunk(config.Trunk{Name: "pbx", Targets: []config.Target{{URI: "sip:two.pbx.test:5060"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, now := netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")
+	tr.resolve(t.Context(), z.resolver())
+	tr.live.Add(1)
+	z.moved.Store(true)
+	for range 2 { // it is remembered from one look to the next
+		tr.resolve(t.Context(), z.resolver())
+		list := compile([]*trunk{tr}, nil)
+		if !tr.allows(old) || !list.known(old) || list.caller(old) != nil || list.caller(now) != tr {
+			t.Errorf("the old address may speak: %v, is known: %v, may call: %v; the new one may call: %v",
+				tr.allows(old), list.known(old), list.caller(old) != nil, list.caller(now) == tr)
+		}
+	}
+	tr.live.Add(-1)
+	tr.resolve(t.Context(), z.resolver())
+	if tr.allows(old) || compile([]*trunk{tr}, nil).known(old) {
+		t.Error("the old address may speak after the last call")
 	}
 }
 

@@ -26,6 +26,9 @@ type trunk struct {
 	mu     sync.Mutex
 	names  []name  // one per configured target, the proxy and the registrar
 	places []place // what they mean now, in order of preference
+	// former are addresses that names have meant since there were calls: these may
+	// still be with them. None of them begins a call.
+	former []netip.Addr
 	realm  string  // the realm whose challenges are answered; bound by the first
 	// service is the way that the registrar wants calls of ours to take.
 	service []string
@@ -138,7 +141,7 @@ func (t *trunk) allows(a netip.Addr) bool {
 			return true
 		}
 	}
-	return false
+	return slices.Contains(t.former, a)
 }
 
 // admits tells whether a message that came this way may be the trunk's: from one

@@ -29,7 +29,7 @@ type trunk struct {
 	// former are addresses that names have meant since there were calls: these may
 	// still be with them. None of them begins a call.
 	former []netip.Addr
-	realm  string  // the realm whose challenges are answered; bound by the first
+	realm  string // the realm whose challenges are answered; bound by the first
 	// service is the way that the registrar wants calls of ours to take.
 	service []string
 }

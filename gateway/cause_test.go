@@ -3,6 +3,8 @@ package gateway
 import (
 	"regexp"
 	"testing"
+
+	"wagate/whatsapp"
 )
 
 // TestCauseComplete holds every cause to having every column.
@@ -186,6 +188,38 @@ func TestReasonWins(t *testing.T) {
 	}
 	if got := q850OfSIP(480, 17); got != 17 {
 		t.Errorf("got Q.850 %d on record, want the peer's own", got)
+	}
+}
+
+// TestRefusalsOfMeta: what a refused request means depends on what was asked.
+func TestRefusalsOfMeta(t *testing.T) {
+	const up = "Call is already in progress"
+	for _, row := range []struct {
+		asked        graphReq
+		status, code int
+		details      string
+		want         graphReply
+	}{
+		{reqPreAccept, 400, 100, up, graphReply{}}, // the first one worked
+		{reqAccept, 400, 100, up, graphReply{}},
+		{reqTerminate, 400, 100, up, graphReply{Result: resultRefused}},
+		{reqPreAccept, 400, 100, "SDP Validation error", graphReply{resultHopeless, APIError}},
+		// accept would meet the same, so no phone rings in vain
+		{reqPreAccept, 403, 10, "", graphReply{resultHopeless, APIError}},
+		{reqPreAccept, 403, 200, "", graphReply{resultHopeless, APIError}},
+		{reqPreAccept, 401, 190, "", graphReply{resultHopeless, APIError}},
+		{reqPreAccept, 400, 131042, "", graphReply{resultHopeless, APIError}},
+		{reqPreAccept, 400, 999, "", graphReply{resultRefused, APIError}},
+		// a call may have begun, so it is ended on sight
+		{reqConnect, 500, 138007, "", graphReply{resultTemporary, APITimeout}},
+		{reqConnect, 500, 138004, "", graphReply{resultTemporary, APIDown}},
+		{reqConnect, 400, 138008, "", graphReply{resultHopeless, APIError}},
+		{reqConnect, 401, 138006, "", graphReply{resultHopeless, NoPermission}},
+	} {
+		got := replyOf(row.asked, &whatsapp.APIError{Status: row.status, Code: row.code, Details: row.details})
+		if got != row.want {
+			t.Errorf("%v, %d %d %s: got %+v, want %+v", row.asked, row.status, row.code, row.details, got, row.want)
+		}
 	}
 }
 

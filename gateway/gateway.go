@@ -83,8 +83,8 @@ type cleanup struct {
 }
 
 // New opens the store, binds every socket, and begins to end at both far ends
-// whatever a crash left behind. What it opened is closed again by Run, or by New itself
-// when it fails.
+// whatever a crash left behind. What it opened is closed again by Run, or by New
+// itself when it fails.
 func New(cfg *config.Config, log *slog.Logger, reg *prometheus.Registry) (*Gateway, error) {
 	if reg == nil {
 		reg = prometheus.NewRegistry()

@@ -71,7 +71,7 @@ func TestOutboundRoutes(t *testing.T) {
 // called, whichever it is.
 func TestAudioOfTheHostThatCalled(t *testing.T) {
 	first, second := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	wide := []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+	wide := append(make([]netip.Prefix, 0, 2), netip.MustParsePrefix("198.51.100.0/24"))
 	for _, row := range []struct {
 		name          string
 		source, first netip.Addr
@@ -90,7 +90,7 @@ func TestAudioOfTheHostThatCalled(t *testing.T) {
 			t.Errorf("%s: got %v and %v, want %v and %s", row.name, remote, all, row.remote, row.all)
 		}
 	}
-	if len(wide) != 1 || cap(wide) > 1 && wide[:2][1].IsValid() {
+	if wide[:2][1].IsValid() {
 		t.Error("the configuration was changed")
 	}
 }

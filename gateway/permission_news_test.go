@@ -4,7 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -177,5 +181,40 @@ func TestNewsAreDoneWithTheLedger(t *testing.T) {
 	}
 	if p, err := g.store.Permission(t.Context(), "1", customer.Callee()); err != nil || p.Streak() != 1 {
 		t.Errorf("the ledger has %d calls that nobody took (%v), want 1", p.Streak(), err)
+	}
+}
+
+// TestRefusedDialAsks: a customer may take a permission back without a word to us.
+// The dial that Meta refuses for that asks anew, as one that we refuse does.
+func TestRefusedDialAsks(t *testing.T) {
+	asked := make(chan string, 8)
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/messages") {
+			body, _ := io.ReadAll(r.Body)
+			asked <- string(body)
+			_, _ = io.WriteString(w, `{"messages":[{"id":"wamid.1"}]}`)
+			return
+		}
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"error":{"code":100}}`)
+	}))
+	t.Cleanup(api.Close)
+	cfg := deadEnd(t)
+	cfg.WhatsApp.GraphURL = api.URL
+	g := gatewayOn(t, cfg)
+	customer, now := whatsapp.User{Number: "34600111222"}, time.Now()
+	wrote := whatsapp.Permission{}.Spoke(now.Add(-time.Minute)) // so that no template is needed
+	if err := g.store.SetPermission(t.Context(), "1", customer.Callee(), wrote); err != nil {
+		t.Fatal(err)
+	}
+	o := order{direction: outbound, number: cfg.WhatsApp.Numbers[0], user: customer, agent: "201"}
+	g.connectAsked(o, &whatsapp.APIError{Status: http.StatusUnauthorized, Code: whatsapp.CodeNoConsent})
+	select {
+	case body := <-asked:
+		if !strings.Contains(body, "call_permission_request") || !strings.Contains(body, customer.Number) {
+			t.Errorf("asked %s", body)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("nobody was asked")
 	}
 }

@@ -21,13 +21,12 @@ var debtBackoff = []time.Duration{
 }
 
 const (
-	debtLife      = 15 * time.Minute       // then an operator has to look
-	leastTries    = 30                     // before that, however far the clock went
-	endLimit      = 2 * time.Second        // one terminate or reject
-	pbxMoment     = 500 * time.Millisecond // T1: a PBX that is there has answered a BYE
-	dialogLimit   = 40 * time.Second       // CANCEL and the late 2xx of an INVITE: 64*T1 and some
-	endsAtOnce    = 200                    // of WhatsApp calls
-	dialogsAtOnce = 1000                   // they may wait for a PBX that is silent, and must not keep the others
+	debtLife      = 15 * time.Minute // then an operator has to look
+	leastTries    = 30               // before that, however far the clock went
+	endLimit      = 2 * time.Second  // one terminate or reject
+	dialogLimit   = 40 * time.Second // CANCEL and the late 2xx of an INVITE: 64*T1 and some
+	endsAtOnce    = 200              // of WhatsApp calls
+	dialogsAtOnce = 1000             // they may wait for a PBX that is silent, and must not keep the others
 	debtPollLimit = time.Minute
 	bookRest      = 10 * time.Second // before the next try, when the book could not be written
 )
@@ -79,47 +78,6 @@ func newReaper(book debtBook, m *metrics, log *slog.Logger) *reaper {
 	}
 	r.life, r.end = context.WithCancel(context.Background())
 	return r
-}
-
-// catchUp begins to pay what an earlier run left, and returns when Meta has been
-// told of every call, or when ctx ends. The PBX has a moment to confirm: one that
-// does not answer must not keep us from hearing of calls. What is not confirmed
-// goes on beside the new calls.
-func (r *reaper) catchUp(ctx context.Context) {
-	moment, cancel := context.WithTimeout(ctx, pbxMoment)
-	defer cancel()
-	for crowded := true; crowded && ctx.Err() == nil; {
-		_, crowded = r.round(r.life)
-		r.settle(moment, debtDialog)
-		r.settle(ctx, debtTerminate, debtReject)
-	}
-}
-
-// settle waits until no payment of those kinds is on its way.
-func (r *reaper) settle(ctx context.Context, kinds ...string) {
-	for {
-		r.mu.Lock()
-		open, less := 0, r.less
-		for _, kind := range kinds {
-			open += r.open[kind]
-		}
-		r.mu.Unlock()
-		if open == 0 {
-			return
-		}
-		select {
-		case <-less:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// close ends what catchUp began. What is not paid stays in the book.
-func (r *reaper) close() error {
-	r.end()
-	r.work.Wait()
-	return nil
 }
 
 // poke tells the reaper that the book has a new entry.

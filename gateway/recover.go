@@ -24,8 +24,8 @@ const (
 )
 
 // recoverCalls turns whatever an earlier run left into records and debts, and
-// begins to pay these before anything listens. A crash in the middle of it changes
-// nothing: the next start finds what is left.
+// begins to pay these before anything listens. A crash in the middle of it
+// changes nothing: the next start finds what is left.
 func (g *Gateway) recoverCalls(ctx context.Context) error {
 	now := time.Now()
 	events, err := g.store.Undone(ctx)

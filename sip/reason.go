@@ -73,7 +73,7 @@ var (
 )
 
 // formal is the reason of an INVITE that is refused before it is a call, by the
-// table of RFC 3398 section 7.2.4.1.
+// table of RFC 3398 section 8.2.6.1.
 func formal(status int, text string) Reason {
 	r := Reason{Q850: 127, Text: text, WAError: "not_allowed"}
 	switch status {

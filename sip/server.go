@@ -69,9 +69,9 @@ type Server struct {
 	verdictMu sync.Mutex      // held over changed, so that changes keep their order
 	verdicts  map[string]bool // whether a trunk was up when it was last reported
 
-	twins     uint64 // connMu; how many there were
 	connMu    sync.Mutex
 	conns     map[connKey]*conn
+	twins     uint64 // how many of them there were
 	perSource map[netip.Addr]int
 
 	mu       sync.Mutex // map work only; a trunk's mu, and then connMu, may be taken under it
